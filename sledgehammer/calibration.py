@@ -1,0 +1,95 @@
+"""Temperature scaling and calibration error: pure functions on tensors.
+
+Sources: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (temperature scaling,
+expected calibration error); Naeini et al., AAAI 2015 (the error's bins).
+"""
+
+import math
+from typing import Tuple
+
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+TEMPERATURE_BOUNDS = (0.05, 20.0)
+"""An exit that knows nothing has its best temperature at infinity: the search is bounded."""
+
+BINS = 15
+"""Intervals of [0, 1] over which the expected calibration error is taken (Guo et al. 2017)."""
+
+
+def nll(logits: Tensor, label: Tensor, temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood (nats) of (rows, labels) logits at a temperature."""
+    return float(cross_entropy(logits.double() / temperature, label))
+
+
+def fit_temperature(logits: Tensor, label: Tensor) -> float:
+    """The temperature that minimises the negative log-likelihood of one exit.
+
+    The likelihood is convex in 1/temperature, so that a bounded one-dimensional search over the
+    log-temperature finds the minimum. The result is never worse than a temperature of 1.0, which
+    is returned where there are no rows.
+
+    # Parameters
+
+    logits : `Tensor`
+        Shape (rows, labels), uncalibrated.
+    label : `Tensor`
+        Shape (rows,), long.
+
+    # Returns
+
+    A temperature within `TEMPERATURE_BOUNDS`.
+    """
+    if len(label) == 0:
+        return 1.0
+    logits = logits.detach().double().cpu()
+    label = label.cpu()
+    found = minimize_scalar(
+        lambda log_temperature: nll(logits, label, math.exp(log_temperature)),
+        bounds=tuple(math.log(bound) for bound in TEMPERATURE_BOUNDS),
+        method="bounded",
+        options={"xatol": 1e-5},
+    )
+    # Kept as float32, in which the model stores it: what is returned is what will be used.
+    temperature = float(torch.tensor(math.exp(found.x)))
+    return temperature if nll(logits, label, temperature) < nll(logits, label) else 1.0
+
+
+def bin_counts(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Tuple[Tensor, ...]:
+    """Answers, right answers and summed confidence in each of `bins` equal intervals of [0, 1].
+
+    # Parameters
+
+    confidence : `Tensor`
+        Shape (rows,), in [0, 1].
+    correct : `Tensor`
+        Shape (rows,), bool.
+
+    # Returns
+
+    Three tensors of shape (bins,), double.
+    """
+    confidence = confidence.double()
+    # Intervals are open on the left: a confidence of exactly 1/15 belongs to the first.
+    index = (torch.ceil(confidence * bins) - 1).clamp(0, bins - 1).long()
+    weights = (torch.ones_like(confidence), correct.double(), confidence)
+    return tuple(
+        torch.zeros(bins, dtype=torch.double, device=confidence.device).index_add(0, index, weight)
+        for weight in weights
+    )
+
+
+def error_from_bins(count: Tensor, right: Tensor, confidence: Tensor) -> float:
+    """Expected calibration error from `bin_counts`: mean |accuracy - confidence|, in [0, 1]."""
+    total = float(count.sum())
+    return float((right - confidence).abs().sum()) / total if total else 0.0
+
+
+def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> float:
+    """Expected calibration error of answers given with some confidence, in [0, 1].
+
+    See `bin_counts` for the shapes.
+    """
+    return error_from_bins(*bin_counts(confidence, correct, bins))

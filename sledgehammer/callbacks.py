@@ -1,0 +1,141 @@
+"""Calibration as part of training."""
+
+import logging
+import os
+from typing import Any, Dict, List, Optional
+
+import torch
+from allennlp.common.util import dump_metrics
+from allennlp.data import TensorDict
+from allennlp.training import GradientDescentTrainer
+from allennlp.training.callbacks import TrainerCallback
+from torch import Tensor
+
+from sledgehammer.calibration import TEMPERATURE_BOUNDS, expected_calibration_error, fit_temperature
+from sledgehammer.distributed import gather_rows
+from sledgehammer.metrics import AnswerStatistics
+from sledgehammer.model import MultiExitClassifier
+
+logger = logging.getLogger(__name__)
+
+
+@TrainerCallback.register("sledgehammer_calibration")
+class CalibrationCallback(TrainerCallback):
+    """Fits the temperatures after every validation pass and stores them in the model.
+
+    It runs before the trainer saves the best weights, so the archive carries the temperatures of
+    the best epoch. `metrics.json` gets, for each exit, `exit_LAYER_temperature`,
+    `exit_LAYER_ece_before` and `exit_LAYER_ece_after` (expected calibration error), each under
+    `validation_` and `best_validation_`; the policy's figures there are those with the new
+    temperatures. While the run lasts, validation passes run all exits.
+    """
+
+    def __init__(self, serialization_dir: str) -> None:
+        super().__init__(serialization_dir)
+        self._logits: List[Tensor] = []
+        self._labels: List[Tensor] = []
+
+    def on_start(
+        self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any
+    ) -> None:
+        super().on_start(trainer, is_primary, **kwargs)
+        self._model.always_run_all_exits = True
+
+    def on_batch(
+        self,
+        trainer: GradientDescentTrainer,
+        batch_inputs: List[TensorDict],
+        batch_outputs: List[Dict[str, Any]],
+        batch_metrics: Dict[str, Any],
+        epoch: int,
+        batch_number: int,
+        is_training: bool,
+        is_primary: bool = True,
+        batch_grad_norm: Optional[float] = None,
+        **kwargs: Any,
+    ) -> None:
+        if is_training:
+            return
+        for inputs, outputs in zip(batch_inputs, batch_outputs):
+            self._logits.append(outputs["logits"].detach().float().cpu())
+            self._labels.append(inputs["label"].cpu())
+
+    def on_epoch(
+        self,
+        trainer: GradientDescentTrainer,
+        metrics: Dict[str, Any],
+        epoch: int,
+        is_primary: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if not self._logits:
+            return  # no validation pass in this epoch
+        logits = gather_rows(torch.cat(self._logits))
+        label = gather_rows(torch.cat(self._labels))
+        self._logits, self._labels = [], []
+        found = calibrate(self._model, logits, label)
+        tracker = trainer._metric_tracker
+        prefixes = ["validation_"] + ["best_validation_"] * tracker.is_best_so_far()
+        for prefix in prefixes:
+            _replace(metrics, found, self._model.exit_layers, prefix)
+        if tracker.is_best_so_far():
+            # What a recovered run reports about the best epoch comes from here.
+            _replace(tracker.best_epoch_metrics, found, self._model.exit_layers)
+        if is_primary and self.serialization_dir:
+            file_name = f"metrics_epoch_{epoch}.json"
+            dump_metrics(os.path.join(self.serialization_dir, file_name), metrics)
+
+    def on_end(self, trainer: GradientDescentTrainer, **kwargs: Any) -> None:  # type: ignore[override]
+        self._model.always_run_all_exits = False
+
+    @property
+    def _model(self) -> MultiExitClassifier:
+        model = self.trainer.model
+        assert isinstance(model, MultiExitClassifier), "this callback is for sledgehammer models"
+        return model
+
+
+def calibrate(model: MultiExitClassifier, logits: Tensor, label: Tensor) -> Dict[str, float]:
+    """Set the model's temperatures from logits of all exits; report what that changed.
+
+    # Parameters
+
+    model : `MultiExitClassifier`
+    logits : `Tensor`
+        Shape (rows, exits, labels), uncalibrated, on the CPU.
+    label : `Tensor`
+        Shape (rows,), on the CPU.
+
+    # Returns
+
+    Temperature and expected calibration error of each exit, and the policy's figures, by name.
+    """
+    temperatures = [fit_temperature(logits[:, i], label) for i in range(logits.size(1))]
+    model.temperatures.copy_(torch.tensor(temperatures))
+    found: Dict[str, float] = {}
+    for position, (layer, temperature) in enumerate(zip(model.exit_layers, temperatures)):
+        if temperature >= 0.99 * TEMPERATURE_BOUNDS[1]:
+            logger.warning("The exit at layer %d has learned nothing yet: its temperature is at "
+                           "the upper bound, %.1f.", layer, TEMPERATURE_BOUNDS[1])
+        found[f"exit_{layer}_temperature"] = temperature
+        for when, divisor in (("before", 1.0), ("after", temperature)):
+            probs = torch.softmax(logits[:, position] / divisor, dim=-1)
+            confidence, predicted = probs.max(dim=-1)
+            error = expected_calibration_error(confidence, predicted == label)
+            found[f"exit_{layer}_ece_{when}"] = error
+    answers = model.answer(logits.to(model.temperatures.device))
+    confidence, predicted = answers.probs.cpu().max(dim=-1)
+    statistics = AnswerStatistics(model.exit_layers, model.encoder.full_layers)
+    statistics(answers.exit.cpu(), confidence, predicted == label)
+    found.update(statistics.details())
+    return found
+
+
+def _replace(
+    metrics: Dict[str, Any], found: Dict[str, float], exit_layers: List[int], prefix: str = ""
+) -> None:
+    """Put the calibrated figures in the place of the uncalibrated ones."""
+    for layer in exit_layers:
+        # An exit that answered nothing has no accuracy: the old one must not stay.
+        metrics.pop(f"{prefix}accuracy_at_exit_{layer}", None)
+    metrics.update({f"{prefix}{name}": value for name, value in found.items()})

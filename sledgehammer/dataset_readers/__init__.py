@@ -1,0 +1,8 @@
+"""Dataset readers: one class a dataset over two small bases."""
+
+from sledgehammer.dataset_readers.ag_news import AgNewsReader
+from sledgehammer.dataset_readers.imdb import ImdbReader
+from sledgehammer.dataset_readers.nli import MultiNliReader, SnliReader
+from sledgehammer.dataset_readers.sst import SstReader
+
+__all__ = ["AgNewsReader", "ImdbReader", "MultiNliReader", "SnliReader", "SstReader"]

@@ -1,0 +1,49 @@
+"""AG News (Zhang, Zhao and LeCun, NIPS 2015)."""
+
+import csv
+from typing import Iterator, List, Tuple
+
+from allennlp.data import DatasetReader
+
+from sledgehammer.dataset_readers.base import Row, SingleTextReader
+from sledgehammer.dataset_readers.files import Location, bad_row, read_lines
+
+CLASSES = ("World", "Sports", "Business", "Sci/Tech")
+
+
+@DatasetReader.register("sledgehammer_ag_news")
+class AgNewsReader(SingleTextReader):
+    """The official CSV without a header: class index (1 to 4), title, description.
+
+    The text is title and description joined by a space; labels are the class names. There is no
+    official validation file: use `train.csv#train`, `train.csv#validation` and `validation_size`.
+
+    See `TransformerReader` for the parameters.
+    """
+
+    def rows(self, path: str) -> Iterator[Row]:
+        for location, columns in _records(path):
+            if len(columns) != 3:
+                raise bad_row(
+                    location,
+                    f"expected 3 columns (class index, title, description), got {len(columns)}",
+                )
+            index, title, description = columns
+            if index.strip() not in ("1", "2", "3", "4"):
+                raise bad_row(location, f"class index must be 1, 2, 3 or 4, got {index!r}")
+            yield Row([f"{title} {description}".strip()], CLASSES[int(index) - 1])
+
+
+def _records(path: str) -> Iterator[Tuple[Location, List[str]]]:
+    """CSV records and the line on which each begins; a quoted field may span lines."""
+    reader = csv.reader((line + "\n" for _, line in read_lines(path)), strict=True)
+    while True:
+        begins = Location(path, reader.line_num + 1)
+        try:
+            columns = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise bad_row(begins, f"not CSV: {error}") from error
+        if columns:
+            yield begins, columns

@@ -1,0 +1,132 @@
+"""What all dataset readers share: rows in, tokenised instances out."""
+
+import logging
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DatasetReader, Instance
+from allennlp.data.fields import Field, LabelField, MetadataField, TransformerTextField
+
+from sledgehammer import pretrained
+from sledgehammer.dataset_readers.holdout import PARTS, held_out, split_path
+
+logger = logging.getLogger(__name__)
+
+
+class Row(NamedTuple):
+    """A labelled row of a dataset: one text, or the two of a pair."""
+
+    texts: List[str]
+    label: str
+    metadata: Optional[Dict[str, Any]] = None
+
+
+class TransformerReader(DatasetReader):
+    """Reads rows and tokenises them with the transformer's own tokenizer.
+
+    A data path is a file or folder, an http(s) URL or `archive!member`; with `#train` or
+    `#validation` at its end it names a part of the rows (see `validation_size`).
+
+    # Parameters
+
+    model_name : `str`, optional
+        Hub name, local folder or `package:NAME/PATH` of the transformer; the model takes it from
+        here. An archive brings its own tokenizer.
+    max_length : `int`, optional (default = `512`)
+        Word pieces, special tokens included. Longer texts are truncated, pairs longest first.
+    validation_size : `int`, optional
+        How many rows of a file `#validation` holds out; `#train` is the others.
+    """
+
+    fields: List[str] = []
+    """The names under which `text_to_instance`, and so a JSON line, takes the texts."""
+
+    def __init__(
+        self,
+        model_name: Optional[str] = None,
+        max_length: int = 512,
+        validation_size: Optional[int] = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            manual_distributed_sharding=True, manual_multiprocess_sharding=True, **kwargs
+        )
+        self._tokenizer = pretrained.load_tokenizer(model_name, self.serialization_dir)
+        # The special tokens of a pair and a word piece for each text must fit.
+        if not isinstance(max_length, int) or max_length < 8:
+            raise ConfigurationError(f"max_length must be a whole number >= 8, got {max_length!r}")
+        limit = self._tokenizer.model_max_length
+        if max_length > limit:
+            raise ConfigurationError(
+                f"max_length is {max_length}, but the transformer takes at most {limit}"
+            )
+        self._max_length = max_length
+        self._validation_size = validation_size
+
+    def rows(self, path: str) -> Iterable[Row]:
+        """All rows at `path` (without its part), in an order that is always the same."""
+        raise NotImplementedError
+
+    def _read(self, file_path: str) -> Iterator[Instance]:
+        path, part = split_path(str(file_path))
+        rows = self.rows(path)
+        if part:
+            rows = self._select(list(rows), path, part)
+        for row in self.shard_iterable(rows):
+            yield self._instance(row.texts, row.label, row.metadata)
+
+    def _select(self, rows: List[Row], path: str, part: str) -> List[Row]:
+        if self._validation_size is None:
+            raise ConfigurationError(
+                f"{path}#{part} names a part of the rows: give the dataset reader a "
+                f"validation_size, or the path without #{part}"
+            )
+        chosen = held_out(["\n".join(row.texts) for row in rows], self._validation_size)
+        wants_held_out = part == PARTS[1]
+        return [row for i, row in enumerate(rows) if (i in chosen) == wants_held_out]
+
+    def _instance(
+        self,
+        texts: List[str],
+        label: Optional[str],
+        metadata: Optional[Dict[str, Any]] = None,
+    ) -> Instance:
+        encoded = self._tokenizer(
+            *texts, truncation="longest_first", max_length=self._max_length, padding=False
+        )
+        fields: Dict[str, Field] = {
+            "tokens": TransformerTextField(
+                input_ids=encoded["input_ids"],
+                token_type_ids=encoded.get("token_type_ids"),
+                padding_token_id=self._tokenizer.pad_token_id,
+            )
+        }
+        if label is not None:
+            fields["label"] = LabelField(label)
+        if metadata is not None:
+            fields["metadata"] = MetadataField(metadata)
+        return Instance(fields)
+
+
+class SingleTextReader(TransformerReader):
+    """Base of the readers whose rows are one text."""
+
+    fields = ["text"]
+
+    def text_to_instance(  # type: ignore[override]
+        self, text: str, label: Optional[str] = None
+    ) -> Instance:
+        """An instance of `tokens` and, if it is known, `label`."""
+        return self._instance([text], label)
+
+
+class TextPairReader(TransformerReader):
+    """Base of the readers whose rows are a premise and a hypothesis."""
+
+    fields = ["premise", "hypothesis"]
+
+    def text_to_instance(  # type: ignore[override]
+        self, premise: str, hypothesis: str, label: Optional[str] = None
+    ) -> Instance:
+        """An instance of `tokens` (both texts) and, if it is known, `label`."""
+        return self._instance([premise, hypothesis], label)

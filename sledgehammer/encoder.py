@@ -1,0 +1,251 @@
+"""A transformer encoder that runs one layer at a time.
+
+Each supported family says how its embeddings, layers, attention mask and pooler are called; the
+tests hold every one of them against the library's own forward pass, layer by layer. A family
+that is not listed is refused: some run layer by layer without an error and are silently wrong.
+"""
+
+from typing import Any, Dict, NamedTuple, Optional, Type
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
+
+TokenTensors = Dict[str, Tensor]
+"""What a `TransformerTextField` becomes: `input_ids`, `attention_mask`, maybe `token_type_ids`,
+each of shape (rows, tokens), padded on the right."""
+
+
+class LayerInput(NamedTuple):
+    """What a layer needs besides the weights.
+
+    # Parameters
+
+    hidden : `Tensor`
+        Shape (rows, tokens, hidden size).
+    mask : `Tensor`
+        Shape (rows, tokens), bool; true for real tokens.
+    attention : `Optional[Tensor]`
+        The mask in the form that the family's layers take.
+    """
+
+    hidden: Tensor
+    mask: Tensor
+    attention: Optional[Tensor]
+
+
+class BertFamily:
+    """BERT and what is built like it: RoBERTa, XLM-R, CamemBERT."""
+
+    takes_token_types = True
+
+    def __init__(self, transformer: PreTrainedModel, full_layers: int) -> None:
+        self.transformer = transformer
+        self.full_layers = full_layers
+
+    def keep_layers(self, count: int) -> None:
+        """Drop the layers from `count` on, if the transformer was built with more."""
+        stack = self.layer_stack()
+        stack.layer = stack.layer[:count]
+
+    def layer_stack(self) -> Any:
+        return self.transformer.encoder
+
+    def embed(self, tokens: TokenTensors) -> Tensor:
+        arguments = {"input_ids": tokens["input_ids"]}
+        if self.takes_token_types and "token_type_ids" in tokens:
+            arguments["token_type_ids"] = tokens["token_type_ids"]
+        return self.transformer.embeddings(**arguments)
+
+    def attention(self, hidden: Tensor, mask: Tensor) -> Optional[Tensor]:
+        return _additive_mask(hidden, mask)
+
+    def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
+        return self.layer_stack().layer[index](inputs.hidden, inputs.attention)[0]
+
+    def pool_first(self, hidden: Tensor) -> Tensor:
+        """(rows, tokens, hidden) -> (rows, hidden) through the model's own pooler, if it has one."""
+        pooler = getattr(self.transformer, "pooler", None)
+        return hidden[:, 0] if pooler is None else pooler(hidden)
+
+    def drop_pooler(self) -> None:
+        if getattr(self.transformer, "pooler", None) is not None:
+            self.transformer.pooler = None
+
+
+class ElectraFamily(BertFamily):
+    """ELECTRA discriminators: embeddings may be narrower than the layers; no pooler."""
+
+    def embed(self, tokens: TokenTensors) -> Tensor:
+        embedded = super().embed(tokens)
+        project = getattr(self.transformer, "embeddings_project", None)
+        return embedded if project is None else project(embedded)
+
+
+class DistilBertFamily(BertFamily):
+    """DistilBERT: no token types, no pooler, and without SDPA a mask of shape (rows, tokens)."""
+
+    takes_token_types = False
+
+    def layer_stack(self) -> Any:
+        return self.transformer.transformer
+
+    def embed(self, tokens: TokenTensors) -> Tensor:
+        return self.transformer.embeddings(tokens["input_ids"])
+
+    def attention(self, hidden: Tensor, mask: Tensor) -> Optional[Tensor]:
+        if getattr(self.transformer, "_use_sdpa", False):
+            return super().attention(hidden, mask)
+        return mask.to(hidden.dtype)
+
+    def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
+        return self.layer_stack().layer[index](inputs.hidden, inputs.attention)[-1]
+
+
+class AlbertFamily(BertFamily):
+    """ALBERT: layers share weights in groups; the pooler is a linear map and an activation."""
+
+    def _group(self, layer: int) -> int:
+        return int(layer * self.transformer.config.num_hidden_groups / self.full_layers)
+
+    def keep_layers(self, count: int) -> None:
+        stack = self.layer_stack()
+        stack.albert_layer_groups = stack.albert_layer_groups[: self._group(count - 1) + 1]
+
+    def embed(self, tokens: TokenTensors) -> Tensor:
+        return self.layer_stack().embedding_hidden_mapping_in(super().embed(tokens))
+
+    def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
+        group = self.layer_stack().albert_layer_groups[self._group(index)]
+        no_head_mask = [None] * len(group.albert_layers)
+        return group(inputs.hidden, inputs.attention, no_head_mask)[0]
+
+    def pool_first(self, hidden: Tensor) -> Tensor:
+        pooler = self.transformer.pooler
+        if pooler is None:
+            return hidden[:, 0]
+        return self.transformer.pooler_activation(pooler(hidden[:, 0]))
+
+
+class MPNetFamily(BertFamily):
+    """MPNet: every layer adds the same relative position bias."""
+
+    takes_token_types = False
+
+    def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
+        stack = self.layer_stack()
+        bias = stack.compute_position_bias(inputs.hidden)
+        return stack.layer[index](inputs.hidden, inputs.attention, None, bias)[0]
+
+
+FAMILIES: Dict[str, Type[BertFamily]] = {
+    "albert": AlbertFamily,
+    "bert": BertFamily,
+    "camembert": BertFamily,
+    "distilbert": DistilBertFamily,
+    "electra": ElectraFamily,
+    "mpnet": MPNetFamily,
+    "roberta": BertFamily,
+    "xlm-roberta": BertFamily,
+}
+"""Supported values of `config.model_type`."""
+
+
+def check_supported(config: PretrainedConfig) -> None:
+    """Raise a `ConfigurationError` that names the supported types, if `config` is of another."""
+    if config.model_type not in FAMILIES:
+        raise ConfigurationError(
+            f"transformers of type {config.model_type!r} are not supported; supported types: "
+            + ", ".join(sorted(FAMILIES))
+        )
+    if getattr(config, "is_decoder", False):
+        raise ConfigurationError("decoders (is_decoder: true) are not supported, only encoders")
+
+
+class LayeredEncoder(torch.nn.Module):
+    """A pretrained encoder, cut after its `num_layers`-th layer and run layer by layer.
+
+    # Parameters
+
+    transformer : `PreTrainedModel`
+        Of a supported type; it is changed in place (upper layers, unused pooler).
+    num_layers : `int`
+        Layers to keep, at least 1.
+    full_layers : `int`
+        Layers of the full model; `transformer` may have been built with fewer.
+    keep_pooler : `bool`, optional (default = `True`)
+        Whether `pool_first` is needed. Without it the pooler's weights are dropped.
+    """
+
+    def __init__(
+        self,
+        transformer: PreTrainedModel,
+        num_layers: int,
+        full_layers: int,
+        keep_pooler: bool = True,
+    ) -> None:
+        super().__init__()
+        check_supported(transformer.config)
+        self.transformer = transformer
+        self.num_layers = num_layers
+        self.full_layers = full_layers
+        self._family = FAMILIES[transformer.config.model_type](transformer, full_layers)
+        self._family.keep_layers(num_layers)
+        if not keep_pooler:
+            self._family.drop_pooler()
+        self._register_load_state_dict_pre_hook(self._reconcile_position_ids)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.transformer.config.hidden_size
+
+    def start(self, tokens: TokenTensors) -> LayerInput:
+        """The embedding layer's output, ready for layer 0."""
+        mask = tokens["attention_mask"].bool()
+        return self._layer_input(self._family.embed(tokens), mask)
+
+    def run_layer(self, index: int, inputs: LayerInput) -> LayerInput:
+        """The input of layer `index` + 1: same rows and tokens, new hidden states."""
+        return inputs._replace(hidden=self._family.run_layer(index, inputs))
+
+    def narrow(self, inputs: LayerInput, rows: Tensor, tokens: int) -> LayerInput:
+        """Only the given rows (indices), and only the first `tokens` columns.
+
+        The columns cut off must be padding in every row that stays.
+        """
+        hidden = inputs.hidden[rows, :tokens]
+        return self._layer_input(hidden, inputs.mask[rows, :tokens])
+
+    def pool_first(self, inputs: LayerInput) -> Tensor:
+        """First token, through the transformer's own pooler: (rows, hidden size)."""
+        return self._family.pool_first(inputs.hidden)
+
+    def _layer_input(self, hidden: Tensor, mask: Tensor) -> LayerInput:
+        return LayerInput(hidden, mask, self._family.attention(hidden, mask))
+
+    def _reconcile_position_ids(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
+        """Old transformers store the constant `position_ids`, new ones don't: load both ways."""
+        name = prefix + "transformer.embeddings.position_ids"
+        own = self.transformer.state_dict().get("embeddings.position_ids")
+        if own is None:
+            state_dict.pop(name, None)
+        else:
+            state_dict.setdefault(name, own)
+
+
+def mean_pool(inputs: LayerInput) -> Tensor:
+    """Mean over the real tokens (special tokens included): (rows, hidden size)."""
+    mask = inputs.mask.unsqueeze(-1).to(inputs.hidden.dtype)
+    return (inputs.hidden * mask).sum(dim=1) / mask.sum(dim=1)
+
+
+def _additive_mask(hidden: Tensor, mask: Tensor) -> Optional[Tensor]:
+    """(rows, tokens) -> (rows, 1, 1, tokens), 0 for real tokens and the lowest number elsewhere."""
+    # Attention kernels are faster with no mask at all. On a GPU the check would wait for the
+    # device at every call, so there a mask is always given.
+    if mask.device.type == "cpu" and bool(mask.all()):
+        return None
+    lowest = torch.finfo(hidden.dtype).min
+    additive = torch.zeros(mask.shape, dtype=hidden.dtype, device=hidden.device)
+    return additive.masked_fill(~mask, lowest)[:, None, None, :]

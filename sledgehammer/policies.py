@@ -1,0 +1,86 @@
+"""When to stop: exit policies."""
+
+import math
+from typing import Any, Optional
+
+import torch
+from allennlp.common import Registrable
+from allennlp.common.checks import ConfigurationError
+from torch import Tensor
+
+
+class ExitPolicy(Registrable):
+    """Decides for each row whether the exit just computed answers it.
+
+    A decision is made per row and from that row alone, so that it is the same in every batch.
+    The last exit always answers; a policy is not asked there.
+    """
+
+    default_implementation = "confidence"
+
+    def should_exit(self, probs: Tensor, threshold: Optional[Tensor] = None) -> Tensor:
+        """Which rows stop here.
+
+        # Parameters
+
+        probs : `Tensor`
+            Shape (rows, exits so far, labels): calibrated probabilities of all exits so far, the
+            current one last.
+        threshold : `Optional[Tensor]`
+            Shape (rows,): settings of single rows, in place of the policy's own.
+
+        # Returns
+
+        Shape (rows,), bool.
+        """
+        raise NotImplementedError
+
+    def replay(self, probs: Tensor, threshold: Optional[Tensor] = None) -> Tensor:
+        """The exit that would answer each row, given the probabilities of all exits.
+
+        (rows, exits, labels) -> (rows,), the position of the exit, long.
+        """
+        rows, exits, _ = probs.shape
+        answered_by = torch.full((rows,), exits - 1, dtype=torch.long, device=probs.device)
+        for position in reversed(range(exits - 1)):
+            stops = self.should_exit(probs[:, : position + 1], threshold)
+            answered_by = answered_by.masked_fill(stops, position)
+        return answered_by
+
+
+@ExitPolicy.register("confidence")
+class ConfidencePolicy(ExitPolicy):
+    """Stop at the first exit whose confidence reaches a threshold (Schwartz et al. 2020, 3.2).
+
+    Confidence is the largest calibrated probability.
+
+    # Parameters
+
+    threshold : `float`, optional (default = `0.9`)
+        In [0, 1]. 0.0 always takes the first exit; 1.0 always runs to the last exit, even where
+        a confidence rounds to 1.0.
+    """
+
+    def __init__(self, threshold: float = 0.9) -> None:
+        self.threshold = checked_threshold(threshold)
+
+    def should_exit(self, probs: Tensor, threshold: Optional[Tensor] = None) -> Tensor:
+        confidence = probs[:, -1].max(dim=-1).values
+        if threshold is None:
+            if self.threshold >= 1.0:
+                return torch.zeros_like(confidence, dtype=torch.bool)
+            return confidence >= self.threshold
+        return (confidence >= threshold) & (threshold < 1.0)
+
+
+def checked_threshold(value: Any, name: str = "threshold") -> float:
+    """`value` as a float, if it is a number in [0, 1].
+
+    # Raises
+
+    `ConfigurationError` otherwise.
+    """
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or math.isnan(value) or not 0.0 <= value <= 1.0:
+        raise ConfigurationError(f"{name} must be a number between 0 and 1, got {value!r}")
+    return float(value)

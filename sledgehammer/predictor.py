@@ -1,0 +1,145 @@
+"""JSON lines in, JSON lines out."""
+
+import json
+import logging
+import weakref
+from typing import Any, Dict, List, Optional
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.util import JsonDict, sanitize
+from allennlp.data import Instance
+from allennlp.data.fields import TensorField
+from allennlp.predictors import Predictor
+
+from sledgehammer.dataset_readers.base import TransformerReader
+from sledgehammer.model import MultiExitClassifier
+from sledgehammer.policies import checked_threshold
+
+logger = logging.getLogger(__name__)
+
+CUSTOMARY_NAMES = {"sentence": "text"}
+"""What AllenNLP's own predictors call a field, where the reader has another name for it."""
+
+OUTPUTS = ("label", "probs", "confidence", "exit_layer", "layers_run", "layer_speedup")
+
+
+class Line(Dict[str, Any]):
+    """The JSON object of an input line, and the number of that line, counted from 1."""
+
+    number = 0
+    problem: Optional[str] = None
+
+
+@Predictor.register("sledgehammer")
+class SledgehammerPredictor(Predictor):
+    """Predicts with calibrated early exits.
+
+    A line is `{"text": ...}` (or `"sentence"`) for a reader of single texts, or
+    `{"premise": ..., "hypothesis": ...}`; `"threshold"` in it holds for that line only. The
+    output has `label`, `probs` by label name, `confidence`, `exit_layer`, `layers_run` and
+    `layer_speedup`. A bad line gives `{"error": ..., "line": N}` in its place.
+
+    # Parameters
+
+    model : `MultiExitClassifier`
+    dataset_reader : `TransformerReader`
+    threshold : `float`, optional
+        In [0, 1], in place of the archive's.
+
+    # Raises
+
+    `ConfigurationError` for a threshold outside of [0, 1], or a model or reader of another kind.
+    """
+
+    def __init__(
+        self,
+        model: MultiExitClassifier,
+        dataset_reader: TransformerReader,
+        frozen: bool = True,
+        threshold: Optional[float] = None,
+    ) -> None:
+        super().__init__(model, dataset_reader, frozen)
+        if not isinstance(model, MultiExitClassifier):
+            raise ConfigurationError(f"not a sledgehammer model: {type(model).__name__}")
+        if threshold is not None:
+            model.policy.threshold = checked_threshold(threshold)
+        self._lines = 0
+        self._bad_lines: List[int] = []
+        # AllenNLP does not tell a predictor that the input has ended.
+        weakref.finalize(self, _report_bad_lines, self._bad_lines)
+
+    def load_line(self, line: str) -> JsonDict:
+        self._lines += 1
+        try:
+            loaded = json.loads(line)
+            problem = None if isinstance(loaded, dict) else "expected a JSON object"
+        except ValueError as error:
+            problem = f"not JSON: {error}"
+        inputs = Line(loaded if problem is None else {})
+        inputs.number = self._lines
+        inputs.problem = problem
+        return inputs
+
+    def predict_json(self, inputs: JsonDict) -> JsonDict:
+        return self.predict_batch_json([inputs])[0]
+
+    def predict_batch_json(self, inputs: List[JsonDict]) -> List[JsonDict]:
+        """One output for each input, in order.
+
+        # Raises
+
+        `ValueError` for a bad input that does not come from a line; a bad line gets an output
+        with `error` and `line` instead.
+        """
+        outputs: List[JsonDict] = [{} for _ in inputs]
+        instances: Dict[int, Instance] = {}
+        for position, json_dict in enumerate(inputs):
+            try:
+                instances[position] = self._json_to_instance(json_dict)
+            except ValueError as error:
+                if not isinstance(json_dict, Line):
+                    raise
+                self._bad_lines.append(json_dict.number)
+                outputs[position] = {"error": str(error), "line": json_dict.number}
+        if instances:
+            predicted = self.predict_batch_instance(list(instances.values()))
+            for position, output in zip(instances, predicted):
+                outputs[position] = output
+        return outputs
+
+    def predict_instance(self, instance: Instance) -> JsonDict:
+        return self.predict_batch_instance([instance])[0]
+
+    def predict_batch_instance(self, instances: List[Instance]) -> List[JsonDict]:
+        outputs = self._model.forward_on_instances(instances)
+        return [sanitize({name: output[name] for name in OUTPUTS}) for output in outputs]
+
+    def _json_to_instance(self, json_dict: JsonDict) -> Instance:
+        if isinstance(json_dict, Line) and json_dict.problem:
+            raise ValueError(json_dict.problem)
+        fields = {CUSTOMARY_NAMES.get(name, name): value for name, value in json_dict.items()}
+        texts = [_text(fields, name) for name in self._dataset_reader.fields]
+        instance = self._dataset_reader.text_to_instance(*texts)
+        threshold = self._model.policy.threshold
+        if fields.get("threshold") is not None:
+            try:
+                threshold = checked_threshold(fields["threshold"])
+            except ConfigurationError as error:
+                raise ValueError(error.message) from error
+        instance.add_field("threshold", TensorField(torch.tensor(threshold)))
+        return instance
+
+
+def _text(fields: JsonDict, name: str) -> str:
+    if name not in fields:
+        raise ValueError(f"missing field {name!r}")
+    if not isinstance(fields[name], str):
+        raise ValueError(f"field {name!r} must be a string, got {json.dumps(fields[name])}")
+    return fields[name]
+
+
+def _report_bad_lines(numbers: List[int]) -> None:
+    if numbers:
+        first = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
+        logger.warning("%d bad lines, answered with an error: %s", len(numbers), first)

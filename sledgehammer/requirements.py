@@ -1,0 +1,21 @@
+"""Says what to install when AllenNLP is missing."""
+
+import importlib.util
+import sys
+
+INSTALL = (
+    "pip install allennlp==2.10.1 allennlp-models==2.10.1"
+    if sys.version_info < (3, 11)
+    else "pip install --no-deps allennlp==2.10.1 allennlp-models==2.10.1"
+)
+"""On Python 3.11 and later AllenNLP's own pins can't be met; its code runs all the same."""
+
+
+def require_allennlp() -> None:
+    """Raise an `ImportError` with the command that installs AllenNLP, if it is missing."""
+    for package in ("allennlp", "allennlp_models"):
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(
+                f"sledgehammer plugs into AllenNLP, but {package} is not installed. "
+                f"Install it with:\n\n    {INSTALL}\n"
+            )

@@ -1,0 +1,51 @@
+// What the training configs share: the paper's model and hyper-parameters (Schwartz et al. 2020).
+// A value that somebody may want to override stands in one place of the final config.
+
+{
+  backbone:: 'bert-large-uncased',
+  exit_layers:: [0, 4, 12, 23],
+  pooling:: 'first',
+  reader:: error 'reader: the type of the dataset reader and its arguments',
+  batch_size:: 72,
+  // Batches of batch_size / accumulation texts go through the model at a time.
+  accumulation:: 1,
+  learning_rate:: 2e-5,
+  epochs:: 2,
+
+  dataset_reader: { model_name: $.backbone, max_length: 512 } + $.reader,
+  train_data_path: error 'train_data_path',
+  validation_data_path: error 'validation_data_path',
+  model: {
+    type: 'sledgehammer',
+    exit_layers: $.exit_layers,
+    pooling: $.pooling,
+    dropout: 0.1,
+    objective: { type: 'joint' },
+    policy: { type: 'confidence', threshold: 0.9 },
+  },
+  data_loader: {
+    batch_sampler: {
+      type: 'bucket',
+      batch_size: std.floor($.batch_size / $.accumulation),
+      sorting_keys: ['tokens'],
+    },
+  },
+  // Also what `allennlp evaluate` uses; its `--batch-size` needs a plain loader.
+  validation_data_loader: { batch_size: 64, shuffle: false },
+  trainer: {
+    num_epochs: $.epochs,
+    num_gradient_accumulation_steps: $.accumulation,
+    // Does not depend on the threshold or on the temperatures.
+    validation_metric: '+mean_exit_accuracy',
+    optimizer: {
+      type: 'adamw',
+      lr: $.learning_rate,
+      weight_decay: 0.01,
+      parameter_groups: [[['bias', 'LayerNorm', 'mix'], { weight_decay: 0.0 }]],
+    },
+    learning_rate_scheduler: { type: 'slanted_triangular', cut_frac: 0.1 },
+    callbacks: ['sledgehammer_calibration'],
+  },
+  // The tokenizer and the transformer's config: an archive needs no hub and no local folder.
+  include_in_archive: ['transformer'],
+}
