@@ -153,10 +153,10 @@ class MultiExitClassifier(Model):
         return Answers(answered_by, probs[rows, answered_by])
 
     def make_output_human_readable(self, output_dict: Dict[str, Any]) -> Dict[str, Any]:
-        """Add `label`, and give `probs` by label name. What only training needs is left out."""
+        """Add `label`, and give `probs` by label name. What is not a row's own is left out."""
         names = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
         probs = output_dict["probs"].tolist()
-        readable = {k: v for k, v in output_dict.items() if k != "logits"}
+        readable = {k: v for k, v in output_dict.items() if k not in ("loss", "logits")}
         readable["probs"] = [{names[i]: p for i, p in enumerate(row)} for row in probs]
         readable["label"] = [names[row.index(max(row))] for row in probs]
         return readable

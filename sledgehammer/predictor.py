@@ -3,7 +3,7 @@
 import json
 import logging
 import weakref
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -18,8 +18,8 @@ from sledgehammer.policies import checked_threshold
 
 logger = logging.getLogger(__name__)
 
-CUSTOMARY_NAMES = {"sentence": "text"}
-"""What AllenNLP's own predictors call a field, where the reader has another name for it."""
+CUSTOMARY_NAMES = {"text": "sentence"}
+"""What AllenNLP's own predictors call a field that our readers name otherwise."""
 
 OUTPUTS = ("label", "probs", "confidence", "exit_layer", "layers_run", "layer_speedup")
 
@@ -70,13 +70,10 @@ class SledgehammerPredictor(Predictor):
         weakref.finalize(self, _report_bad_lines, self._bad_lines)
 
     def load_line(self, line: str) -> JsonDict:
+        """The line's JSON object; what is wrong with a line is kept for its output."""
         self._lines += 1
-        try:
-            loaded = json.loads(line)
-            problem = None if isinstance(loaded, dict) else "expected a JSON object"
-        except ValueError as error:
-            problem = f"not JSON: {error}"
-        inputs = Line(loaded if problem is None else {})
+        loaded, problem = _parse(line)
+        inputs = Line(loaded)
         inputs.number = self._lines
         inputs.problem = problem
         return inputs
@@ -118,28 +115,54 @@ class SledgehammerPredictor(Predictor):
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
         if isinstance(json_dict, Line) and json_dict.problem:
             raise ValueError(json_dict.problem)
-        fields = {CUSTOMARY_NAMES.get(name, name): value for name, value in json_dict.items()}
-        texts = [_text(fields, name) for name in self._dataset_reader.fields]
+        texts = [_text(json_dict, name) for name in self._dataset_reader.fields]
         instance = self._dataset_reader.text_to_instance(*texts)
         threshold = self._model.policy.threshold
-        if fields.get("threshold") is not None:
+        if json_dict.get("threshold") is not None:
             try:
-                threshold = checked_threshold(fields["threshold"])
+                threshold = checked_threshold(json_dict["threshold"])
             except ConfigurationError as error:
                 raise ValueError(error.message) from error
         instance.add_field("threshold", TensorField(torch.tensor(threshold)))
         return instance
 
 
-def _text(fields: JsonDict, name: str) -> str:
-    if name not in fields:
+def _parse(line: str) -> Tuple[JsonDict, Optional[str]]:
+    """The JSON object of a line, or an empty one and what is wrong."""
+    if not line.strip():
+        return {}, "blank line"
+    if not _is_text(line):
+        return {}, "not UTF-8 text"
+    try:
+        loaded = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return {}, f"not JSON: {error}"
+    if not isinstance(loaded, dict):
+        return {}, f"expected a JSON object, got {type(loaded).__name__}"
+    return loaded, None
+
+
+def _text(json_dict: JsonDict, name: str) -> str:
+    present = name if name in json_dict else CUSTOMARY_NAMES.get(name, name)
+    if present not in json_dict:
         raise ValueError(f"missing field {name!r}")
-    if not isinstance(fields[name], str):
-        raise ValueError(f"field {name!r} must be a string, got {json.dumps(fields[name])}")
-    return fields[name]
+    value = json_dict[present]
+    if not isinstance(value, str):
+        raise ValueError(f"field {present!r} must be a string, got {json.dumps(value)[:80]}")
+    if not _is_text(value):
+        raise ValueError(f"field {present!r} has a lone surrogate, which is no text")
+    return value
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _report_bad_lines(numbers: List[int]) -> None:
     if numbers:
         first = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
-        logger.warning("%d bad lines, answered with an error: %s", len(numbers), first)
+        logger.warning("%d bad lines were answered with an error: lines %s", len(numbers), first)

@@ -1,0 +1,1 @@
+"""What the command line does beyond AllenNLP's own: one file a subcommand."""

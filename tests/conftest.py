@@ -1,0 +1,47 @@
+"""Shared fixtures: where the test data is, and small readers and models."""
+
+import os
+from pathlib import Path
+
+# No test may reach for the network; must be set before transformers is imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+import torch
+from allennlp.data import Vocabulary
+
+import sledgehammer.plugin  # noqa: F401  registers everything
+from sledgehammer.dataset_readers import SnliReader, SstReader
+from sledgehammer.model import MultiExitClassifier
+
+ROOT = Path(__file__).parent.parent
+FIXTURES = ROOT / "fixtures"
+TINY_BERT = str(FIXTURES / "tiny_bert")
+"""A BERT of 4 layers with random weights."""
+
+
+@pytest.fixture
+def sst_reader() -> SstReader:
+    return SstReader(model_name=TINY_BERT)
+
+
+@pytest.fixture
+def snli_reader() -> SnliReader:
+    return SnliReader(model_name=TINY_BERT)
+
+
+@pytest.fixture
+def vocab() -> Vocabulary:
+    """Labels of the binary sentiment task: 0 is negative, 1 is positive."""
+    vocab = Vocabulary()
+    for label in ("negative", "positive"):
+        vocab.add_token_to_namespace(label, "labels")
+    return vocab
+
+
+@pytest.fixture
+def model(vocab: Vocabulary) -> MultiExitClassifier:
+    """Exits after layers 0, 2 and 3 of the tiny BERT, in evaluation mode."""
+    torch.manual_seed(0)
+    return MultiExitClassifier(vocab, [0, 2, 3], model_name=TINY_BERT, pooling="mean").eval()
