@@ -10,6 +10,8 @@
   // Batches of batch_size / accumulation texts go through the model at a time.
   accumulation:: 1,
   learning_rate:: 2e-5,
+  // Of the exits. The paper has one rate for all; a small model's low exits gain from a higher one.
+  exit_learning_rate:: $.learning_rate,
   epochs:: 2,
 
   dataset_reader: { model_name: $.backbone, max_length: 512 } + $.reader,
@@ -41,7 +43,10 @@
       type: 'adamw',
       lr: $.learning_rate,
       weight_decay: 0.01,
-      parameter_groups: [[['bias', 'LayerNorm', 'mix'], { weight_decay: 0.0 }]],
+      parameter_groups: [
+        [['^exits'], { lr: $.exit_learning_rate, weight_decay: 0.0 }],
+        [['^encoder.*(bias|LayerNorm)'], { weight_decay: 0.0 }],
+      ],
     },
     learning_rate_scheduler: { type: 'slanted_triangular', cut_frac: 0.1 },
     callbacks: ['sledgehammer_calibration'],

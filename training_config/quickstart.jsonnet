@@ -9,6 +9,7 @@ local data = 'fixtures/quickstart/aclImdb/train';
   reader:: { type: 'sledgehammer_imdb', validation_size: 60 },
   batch_size:: 16,
   learning_rate:: 5e-5,
+  exit_learning_rate:: 1e-3,
   epochs:: 4,
   train_data_path: data + '#train',
   validation_data_path: data + '#validation',
