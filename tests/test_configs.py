@@ -1,0 +1,75 @@
+"""The training configs: what they say, and that overrides reach it."""
+
+import json
+from typing import Any
+
+import pytest
+from allennlp.common import Params
+from allennlp.data import DatasetReader
+
+from sledgehammer.model import check_exit_layers
+from sledgehammer.objectives import ExitObjective
+from sledgehammer.policies import ConfidencePolicy, ExitPolicy
+from tests.conftest import ROOT
+
+PAPER = ("ag_news", "imdb", "sst", "snli", "multinli")
+ALL = (*PAPER, "quickstart")
+
+
+def config(name: str, **overrides: Any) -> Params:
+    changed = {key.replace("__", "."): value for key, value in overrides.items()}
+    return Params.from_file(str(ROOT / f"training_config/{name}.jsonnet"), json.dumps(changed))
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_hyper_parameters_of_the_paper(name: str) -> None:
+    params = config(name).as_dict(quiet=True)
+    assert params["dataset_reader"]["model_name"] == "bert-large-uncased"
+    assert params["dataset_reader"]["max_length"] == 512
+    assert params["model"]["exit_layers"] == [0, 4, 12, 23]
+    assert params["model"]["pooling"] == "first"
+    assert params["model"]["dropout"] == 0.1
+    trainer = params["trainer"]
+    assert trainer["num_epochs"] == 2
+    assert trainer["optimizer"]["lr"] in (2e-5, 3e-5, 5e-5)
+    batch = params["data_loader"]["batch_sampler"]["batch_size"]
+    assert batch * trainer["num_gradient_accumulation_steps"] == 72
+    for path in (params["train_data_path"], params["validation_data_path"]):
+        assert path.startswith("https://")
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_config_spells_out_what_its_parts_are(name: str) -> None:
+    params = config(name)
+    reader = DatasetReader.by_name(params["dataset_reader"]["type"])
+    assert reader.__module__.startswith("sledgehammer.")
+    assert isinstance(ExitPolicy.from_params(params["model"].pop("policy")), ConfidencePolicy)
+    assert isinstance(ExitObjective.from_params(params["model"].pop("objective")), ExitObjective)
+    check_exit_layers(params["model"]["exit_layers"], 24)
+    assert params["trainer"]["callbacks"] == ["sledgehammer_calibration"]
+    assert params["include_in_archive"] == ["transformer"]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_overrides_reach_the_values_that_people_change(name: str) -> None:
+    params = config(
+        name,
+        dataset_reader__model_name="other",
+        model__exit_layers=[1],
+        model__policy__threshold=0.25,
+        trainer__optimizer__lr=1.0,
+        data_loader__batch_sampler__batch_size=3,
+    ).as_dict(quiet=True)
+    assert params["dataset_reader"]["model_name"] == "other"
+    assert "model_name" not in params["model"]
+    assert params["model"]["exit_layers"] == [1]
+    assert params["model"]["policy"] == {"type": "confidence", "threshold": 0.25}
+    assert params["trainer"]["optimizer"]["lr"] == 1.0
+
+
+@pytest.mark.parametrize("name", ("ag_news", "imdb", "quickstart"))
+def test_datasets_without_a_validation_set_hold_one_out(name: str) -> None:
+    params = config(name)
+    assert params["train_data_path"].endswith("#train")
+    assert params["validation_data_path"] == params["train_data_path"][:-5] + "validation"
+    assert params["dataset_reader"]["validation_size"] > 0
