@@ -115,8 +115,12 @@ def calibrate(model: MultiExitClassifier, logits: Tensor, label: Tensor) -> Dict
     found: Dict[str, float] = {}
     for position, (layer, temperature) in enumerate(zip(model.exit_layers, temperatures)):
         if temperature >= 0.99 * TEMPERATURE_BOUNDS[1]:
-            logger.warning("The exit at layer %d has learned nothing yet: its temperature is at "
-                           "the upper bound, %.1f.", layer, TEMPERATURE_BOUNDS[1])
+            logger.warning(
+                "The exit at layer %d has learned nothing yet: its temperature is at "
+                "the upper bound, %.1f.",
+                layer,
+                TEMPERATURE_BOUNDS[1],
+            )
         found[f"exit_{layer}_temperature"] = temperature
         for when, divisor in (("before", 1.0), ("after", temperature)):
             probs = torch.softmax(logits[:, position] / divisor, dim=-1)

@@ -65,9 +65,7 @@ class LayerwiseRunner:
         By layer, lowest first.
     """
 
-    def __init__(
-        self, encoder: LayeredEncoder, pool: Pooling, exits: Sequence[ExitHead]
-    ) -> None:
+    def __init__(self, encoder: LayeredEncoder, pool: Pooling, exits: Sequence[ExitHead]) -> None:
         self._encoder = encoder
         self._pool = pool
         self._exits = exits
@@ -104,9 +102,7 @@ class LayerwiseRunner:
         batch = len(inputs.mask)
         device = inputs.mask.device
         lengths = inputs.mask.sum(dim=1)
-        active = _ActiveRows(
-            inputs, [], torch.arange(batch, device=device), lengths, [], threshold
-        )
+        active = _ActiveRows(inputs, [], torch.arange(batch, device=device), lengths, [], threshold)
         exits = torch.full((batch,), len(self._exits) - 1, dtype=torch.long, device=device)
         answers: Optional[Tensor] = None
         for position, head in enumerate(self._exits):

@@ -20,9 +20,7 @@ class ExitHead(torch.nn.Module):
         Applied to the mixed state in training.
     """
 
-    def __init__(
-        self, layer: int, hidden_size: int, num_labels: int, dropout: float = 0.1
-    ) -> None:
+    def __init__(self, layer: int, hidden_size: int, num_labels: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.layer = layer
         # An exit at layer 0 has nothing to mix: a lone weight would never get a gradient.

@@ -4,6 +4,12 @@ from sledgehammer.requirements import require_allennlp
 
 require_allennlp()
 
-from sledgehammer import callbacks, dataset_readers, model, objectives, policies  # noqa: E402,F401
-from sledgehammer import predictor  # noqa: E402,F401
+from sledgehammer import (  # noqa: E402,F401
+    callbacks,
+    dataset_readers,
+    model,
+    objectives,
+    policies,
+    predictor,
+)
 from sledgehammer.commands import predict  # noqa: E402,F401

@@ -16,8 +16,14 @@ from typing import Any, Dict, Optional, Union
 
 import transformers
 from allennlp.common.checks import ConfigurationError
-from transformers import AutoConfig, AutoModel, AutoTokenizer
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 PathOrStr = Union[str, "os.PathLike[str]"]
 
@@ -60,7 +66,9 @@ def locate(model_name: str) -> str:
     )
 
 
-def load_config(model_name: Optional[str], directory: Optional[PathOrStr] = None) -> PretrainedConfig:
+def load_config(
+    model_name: Optional[str], directory: Optional[PathOrStr] = None
+) -> PretrainedConfig:
     """The transformer's config: from the snapshot in `directory` if there is one, else by name."""
     location = _location(model_name, directory)
     try:

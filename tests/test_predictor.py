@@ -121,9 +121,7 @@ def test_instances_of_a_dataset_reader(
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5"])
-def test_bad_threshold(
-    model: MultiExitClassifier, sst_reader: SstReader, threshold: Any
-) -> None:
+def test_bad_threshold(model: MultiExitClassifier, sst_reader: SstReader, threshold: Any) -> None:
     with pytest.raises(ConfigurationError, match="threshold must be a number between 0 and 1"):
         SledgehammerPredictor(model, sst_reader, threshold=threshold)
 

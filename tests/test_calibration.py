@@ -1,0 +1,103 @@
+"""Temperature fitting and calibration error."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sledgehammer.calibration import (
+    TEMPERATURE_BOUNDS,
+    bin_counts,
+    expected_calibration_error,
+    fit_temperature,
+    nll,
+)
+
+
+def sample(temperature: float, rows: int = 20_000) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Logits whose best temperature is the given one: labels are drawn from them at it."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn((rows, 3), generator=generator)
+    probs = torch.softmax(logits / temperature, dim=-1)
+    return logits, torch.multinomial(probs, 1, generator=generator).squeeze(1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_finds_the_temperature_that_the_labels_were_drawn_with(temperature: float) -> None:
+    assert fit_temperature(*sample(temperature)) == pytest.approx(temperature, rel=0.05)
+
+
+def test_uninformative_exit_stays_within_bounds() -> None:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.randint(2, (500,), generator=generator)
+    logits = 40 * torch.randn((500, 2), generator=generator)
+    fitted = fit_temperature(logits, label)
+    assert TEMPERATURE_BOUNDS[1] * 0.99 < fitted <= TEMPERATURE_BOUNDS[1]
+
+
+def test_perfect_exit_stays_within_bounds() -> None:
+    label = torch.arange(100) % 2
+    logits = 0.1 * torch.nn.functional.one_hot(label, 2).float()
+    fitted = fit_temperature(logits, label)
+    assert TEMPERATURE_BOUNDS[0] <= fitted < TEMPERATURE_BOUNDS[0] * 1.01
+
+
+def test_no_rows() -> None:
+    assert fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)) == 1.0
+
+
+@given(
+    st.integers(1, 30),
+    st.integers(2, 5),
+    st.floats(0.01, 50),
+    st.integers(0, 100_000),
+)
+def test_never_worsens_the_likelihood(rows: int, labels: int, scale: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn((rows, labels), generator=generator)
+    label = torch.randint(labels, (rows,), generator=generator)
+    fitted = fit_temperature(logits, label)
+    assert TEMPERATURE_BOUNDS[0] <= fitted <= TEMPERATURE_BOUNDS[1] * (1 + 1e-6)
+    assert nll(logits, label, fitted) <= nll(logits, label)
+
+
+def test_hand_computed_error() -> None:
+    confidence = torch.tensor([0.95, 0.95, 0.55, 0.55])
+    correct = torch.tensor([True, False, True, True])
+    # Two bins: |0.5 - 0.95| and |1 - 0.55|, half of the rows in each.
+    assert expected_calibration_error(confidence, correct, bins=10) == pytest.approx(0.45)
+
+
+def test_error_of_honest_answers_is_zero() -> None:
+    correct = torch.tensor([True, True, True, False])
+    assert expected_calibration_error(torch.full((4,), 0.75), correct) == pytest.approx(0.0)
+    assert expected_calibration_error(torch.zeros(0), torch.zeros(0, dtype=torch.bool)) == 0.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
+def test_error_equals_a_plain_implementation(rows: "list[tuple[float, bool]]") -> None:
+    confidence = np.array([c for c, _ in rows])
+    correct = np.array([right for _, right in rows])
+    error = 0.0
+    for low in range(15):
+        inside = (confidence > low / 15) & (confidence <= (low + 1) / 15)
+        if low == 0:
+            inside |= confidence == 0
+        if inside.any():
+            gap = abs(correct[inside].mean() - confidence[inside].mean())
+            error += inside.mean() * gap
+    found = expected_calibration_error(torch.tensor(confidence), torch.tensor(correct))
+    # Confidences right at a bin's edge may fall on either side in floating point.
+    at_edge = any(math.isclose(c * 15, round(c * 15), abs_tol=1e-9) for c in confidence if c > 0)
+    assert at_edge or found == pytest.approx(error, abs=1e-9)
+
+
+def test_bins_count_everything_once() -> None:
+    confidence = torch.linspace(0, 1, 101)
+    count, right, total = bin_counts(confidence, confidence > 0.5)
+    assert count.sum() == 101
+    assert right.sum() == int((confidence > 0.5).sum())
+    assert float(total.sum()) == pytest.approx(float(confidence.double().sum()))
