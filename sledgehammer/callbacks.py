@@ -58,7 +58,9 @@ class CalibrationCallback(TrainerCallback):
             return
         for inputs, outputs in zip(batch_inputs, batch_outputs):
             self._logits.append(outputs["logits"].detach().float().cpu())
-            self._labels.append(inputs["label"].cpu())
+            label = inputs["label"]
+            assert isinstance(label, Tensor)
+            self._labels.append(label.cpu())
 
     def on_epoch(
         self,
@@ -90,6 +92,7 @@ class CalibrationCallback(TrainerCallback):
 
     @property
     def _model(self) -> MultiExitClassifier:
+        assert self.trainer is not None, "training has not begun"
         model = self.trainer.model
         assert isinstance(model, MultiExitClassifier), "this callback is for sledgehammer models"
         return model

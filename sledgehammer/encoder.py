@@ -65,7 +65,7 @@ class BertFamily:
         return self.layer_stack().layer[index](inputs.hidden, inputs.attention)[0]
 
     def pool_first(self, hidden: Tensor) -> Tensor:
-        """(rows, tokens, hidden) -> (rows, hidden) through the model's own pooler, if it has one."""
+        """(rows, tokens, hidden) -> (rows, hidden), through the pooler if there is one."""
         pooler = getattr(self.transformer, "pooler", None)
         return hidden[:, 0] if pooler is None else pooler(hidden)
 

@@ -36,7 +36,9 @@ class AnswerStatistics(Metric):
         self._right = torch.zeros(len(self.exit_layers), dtype=torch.double)
         self._bins = torch.zeros(3, BINS, dtype=torch.double)
 
-    def __call__(self, answered_by: Tensor, confidence: Tensor, correct: Tensor) -> None:
+    def __call__(  # type: ignore[override]
+        self, answered_by: Tensor, confidence: Tensor, correct: Tensor
+    ) -> None:
         """Count answers.
 
         # Parameters
@@ -116,7 +118,9 @@ class ExitAccuracy(Metric):
         self._right = torch.zeros(len(self.exit_layers), dtype=torch.double)
         self._count = 0
 
-    def __call__(self, logits: Tensor, label: Tensor) -> None:
+    def __call__(  # type: ignore[override]
+        self, logits: Tensor, label: Tensor
+    ) -> None:
         """Count from logits of shape (rows, exits, labels) and labels of shape (rows,)."""
         logits, label = self.detach_tensors(logits, label)
         right = logits.argmax(dim=-1) == label[:, None]

@@ -54,6 +54,9 @@ class MultiExitClassifier(Model):
 
     default_predictor = "sledgehammer"
 
+    temperatures: Tensor
+    """Shape (exits,): a buffer, so that weights and archives carry it."""
+
     def __init__(
         self,
         vocab: Vocabulary,
@@ -75,22 +78,23 @@ class MultiExitClassifier(Model):
             model_name, exit_layers, self.serialization_dir, pretrained_weights, pooling
         )
         self.exit_layers = list(exit_layers)
-        self.exits = torch.nn.ModuleList(
+        exits = [
             ExitHead(
                 layer, self.encoder.hidden_size, vocab.get_vocab_size(label_namespace), dropout
             )
             for layer in exit_layers
-        )
+        ]
+        self.exits = torch.nn.ModuleList(exits)
         self.register_buffer("temperatures", torch.ones(len(exit_layers)))
         pool: Pooling = mean_pool if pooling == "mean" else self.encoder.pool_first
-        self._runner = LayerwiseRunner(self.encoder, pool, list(self.exits))
+        self._runner = LayerwiseRunner(self.encoder, pool, exits)
         self.always_run_all_exits = False
         """Whether passes outside of training mode run all exits too; a trainer callback sets it
         for as long as a training run lasts."""
         self._statistics = AnswerStatistics(exit_layers, self.encoder.full_layers)
         self._exit_accuracy = ExitAccuracy(exit_layers)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         tokens: TokenTensors,
         label: Optional[Tensor] = None,

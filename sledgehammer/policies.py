@@ -18,6 +18,9 @@ class ExitPolicy(Registrable):
 
     default_implementation = "confidence"
 
+    threshold: float
+    """The run-time setting, which a predictor or a single row may override."""
+
     def should_exit(self, probs: Tensor, threshold: Optional[Tensor] = None) -> Tensor:
         """Which rows stop here.
 

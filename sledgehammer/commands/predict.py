@@ -36,4 +36,4 @@ def _open(path: str) -> TextIO:
     return open_compressed(cached_path(path), errors="surrogateescape")
 
 
-allennlp_predict._PredictManager = LineManager
+allennlp_predict._PredictManager = LineManager  # type: ignore[misc]

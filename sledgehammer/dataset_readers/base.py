@@ -113,9 +113,7 @@ class SingleTextReader(TransformerReader):
 
     fields = ["text"]
 
-    def text_to_instance(  # type: ignore[override]
-        self, text: str, label: Optional[str] = None
-    ) -> Instance:
+    def text_to_instance(self, text: str, label: Optional[str] = None) -> Instance:
         """An instance of `tokens` and, if it is known, `label`."""
         return self._instance([text], label)
 
@@ -125,7 +123,7 @@ class TextPairReader(TransformerReader):
 
     fields = ["premise", "hypothesis"]
 
-    def text_to_instance(  # type: ignore[override]
+    def text_to_instance(
         self, premise: str, hypothesis: str, label: Optional[str] = None
     ) -> Instance:
         """An instance of `tokens` (both texts) and, if it is known, `label`."""

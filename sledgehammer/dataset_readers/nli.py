@@ -65,7 +65,7 @@ class MultiNliReader(SnliReader):
     def _metadata(self, row: Dict[str, Any]) -> Dict[str, Any]:
         return {"genre": row.get("genre")}
 
-    def text_to_instance(  # type: ignore[override]
+    def text_to_instance(
         self,
         premise: str,
         hypothesis: str,
