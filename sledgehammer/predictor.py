@@ -118,7 +118,7 @@ class SledgehammerPredictor(Predictor):
         if isinstance(json_dict, Line) and json_dict.problem:
             raise ValueError(json_dict.problem)
         texts = [_text(json_dict, name) for name in self._reader.fields]
-        instance = self._reader.text_to_instance(*texts)  # type: ignore[call-arg]
+        instance = self._reader.text_to_instance(*texts)
         threshold = self._classifier.policy.threshold
         if json_dict.get("threshold") is not None:
             try:
