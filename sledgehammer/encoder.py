@@ -107,7 +107,8 @@ class AlbertFamily(BertFamily):
     """ALBERT: layers share weights in groups; the pooler is a linear map and an activation."""
 
     def _group(self, layer: int) -> int:
-        return int(layer * self.transformer.config.num_hidden_groups / self.full_layers)
+        # The library's own quotient: another order of operations rounds to other groups.
+        return int(layer / (self.full_layers / self.transformer.config.num_hidden_groups))
 
     def keep_layers(self, count: int) -> None:
         stack = self.layer_stack()

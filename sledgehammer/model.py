@@ -1,6 +1,6 @@
 """The AllenNLP model: one encoder, several exits."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import torch
 from allennlp.common import Params
@@ -28,7 +28,7 @@ class MultiExitClassifier(Model):
     # Parameters
 
     vocab : `Vocabulary`
-    exit_layers : `List[int]`
+    exit_layers : `Sequence[int]`
         The layers, counted from 0, after which an exit stands: strictly increasing. Layers above
         the last one are dropped, so `[23]` is the standard 24-layer baseline and `[12]` an
         efficient one.
@@ -60,7 +60,7 @@ class MultiExitClassifier(Model):
     def __init__(
         self,
         vocab: Vocabulary,
-        exit_layers: List[int],
+        exit_layers: Sequence[int],  # AllenNLP would turn a List's `true` into layer 1
         model_name: Optional[str] = None,
         pooling: str = "first",
         dropout: float = 0.1,
@@ -134,7 +134,10 @@ class MultiExitClassifier(Model):
                 tokens, self.temperatures, self.policy, threshold
             )
             if label is not None:
-                output["loss"] = torch.nn.functional.nll_loss(answers.probs.log(), label)
+                # A probability may be too small for float32: the loss stays a number.
+                smallest = torch.finfo(answers.probs.dtype).tiny
+                log_probs = answers.probs.clamp(min=smallest).log()
+                output["loss"] = torch.nn.functional.nll_loss(log_probs, label)
         output.update(self._describe(answers))
         if label is not None:
             correct = answers.probs.argmax(dim=-1) == label
@@ -187,7 +190,7 @@ class MultiExitClassifier(Model):
 
 def _build_encoder(
     model_name: Optional[str],
-    exit_layers: List[int],
+    exit_layers: Sequence[int],
     directory: Optional[str],
     pretrained_weights: bool,
     pooling: str,
@@ -209,9 +212,11 @@ def _build_encoder(
     return LayeredEncoder(transformer, num_layers, full_layers, keep_pooler=pooling == "first")
 
 
-def check_exit_layers(exit_layers: List[int], full_layers: int) -> None:
+def check_exit_layers(exit_layers: Sequence[int], full_layers: int) -> None:
     """Raise a `ConfigurationError` unless the layers are some of the model's, in order."""
     valid = f"strictly increasing layers between 0 and {full_layers - 1}"
+    if not isinstance(exit_layers, (list, tuple)):
+        raise ConfigurationError(f"exit_layers must be a list: {valid}, got {exit_layers!r}")
     if not exit_layers:
         raise ConfigurationError(f"exit_layers is empty: give {valid}")
     if not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in exit_layers):

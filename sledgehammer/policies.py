@@ -64,7 +64,8 @@ class ConfidencePolicy(ExitPolicy):
         a confidence rounds to 1.0.
     """
 
-    def __init__(self, threshold: float = 0.9) -> None:
+    # Not annotated as float: AllenNLP would refuse what is none before `checked_threshold` does.
+    def __init__(self, threshold: Any = 0.9) -> None:
         self.threshold = checked_threshold(threshold)
 
     def should_exit(self, probs: Tensor, threshold: Optional[Tensor] = None) -> Tensor:

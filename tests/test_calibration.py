@@ -45,6 +45,10 @@ def test_perfect_exit_stays_within_bounds() -> None:
     assert TEMPERATURE_BOUNDS[0] <= fitted < TEMPERATURE_BOUNDS[0] * 1.01
 
 
+def test_temperature_that_changes_nothing_is_one() -> None:
+    assert fit_temperature(torch.zeros(6, 3), torch.arange(6) % 3) == 1.0
+
+
 def test_no_rows() -> None:
     assert fit_temperature(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)) == 1.0
 
@@ -77,7 +81,16 @@ def test_error_of_honest_answers_is_zero() -> None:
     assert expected_calibration_error(torch.zeros(0), torch.zeros(0, dtype=torch.bool)) == 0.0
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60))
+def inside_a_bin(confidence: float) -> bool:
+    """Away from the edges that floating point may put on either side (0 and 1 are safe)."""
+    scaled = confidence * 15
+    return confidence in (0.0, 1.0) or not math.isclose(scaled, round(scaled), abs_tol=1e-9)
+
+
+CONFIDENCES = st.floats(0, 1).filter(inside_a_bin)
+
+
+@given(st.lists(st.tuples(CONFIDENCES, st.booleans()), min_size=1, max_size=60))
 def test_error_equals_a_plain_implementation(rows: "list[tuple[float, bool]]") -> None:
     confidence = np.array([c for c, _ in rows])
     correct = np.array([right for _, right in rows])
@@ -90,9 +103,14 @@ def test_error_equals_a_plain_implementation(rows: "list[tuple[float, bool]]") -
             gap = abs(correct[inside].mean() - confidence[inside].mean())
             error += inside.mean() * gap
     found = expected_calibration_error(torch.tensor(confidence), torch.tensor(correct))
-    # Confidences right at a bin's edge may fall on either side in floating point.
-    at_edge = any(math.isclose(c * 15, round(c * 15), abs_tol=1e-9) for c in confidence if c > 0)
-    assert at_edge or found == pytest.approx(error, abs=1e-9)
+    assert found == pytest.approx(error, abs=1e-9)
+
+
+def test_confidence_at_an_edge_belongs_to_the_lower_bin() -> None:
+    confidence = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0], dtype=torch.double)
+    count, _, total = bin_counts(confidence, torch.ones(5, dtype=torch.bool), bins=4)
+    assert count.tolist() == [2, 1, 1, 1]
+    assert total.tolist() == [0.25, 0.5, 0.75, 1.0]
 
 
 def test_bins_count_everything_once() -> None:

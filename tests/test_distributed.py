@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -14,7 +15,7 @@ ROWS = torch.arange(14.0).reshape(7, 2)
 ANSWERED_BY = torch.tensor([0, 1, 1, 0, 1, 1, 0])
 CONFIDENCE = torch.tensor([0.5, 0.9, 0.7, 0.6, 0.8, 0.9, 1.0])
 CORRECT = torch.tensor([True, True, False, True, False, True, True])
-SHARES = (slice(0, 5), slice(5, 7))
+SHARES = {"unequal": (slice(0, 5), slice(5, 7)), "none for one": (slice(0, 0), slice(0, 7))}
 """The rows of each worker: not the same number."""
 
 
@@ -28,9 +29,14 @@ def figures(rows: slice) -> Dict[str, float]:
 
 def worker(rank: int, directory: str) -> None:
     dist.init_process_group("gloo", f"file://{directory}/store", rank=rank, world_size=2)
-    found: Dict[str, Any] = figures(SHARES[rank])
-    found["rows"] = gather_rows(ROWS[SHARES[rank]])
-    found["labels"] = gather_rows(ANSWERED_BY[SHARES[rank]])
+    found: Dict[str, Dict[str, Any]] = {}
+    for name, shares in SHARES.items():
+        rows = shares[rank]
+        found[name] = {
+            "figures": figures(rows),
+            "rows": gather_rows(ROWS[rows]),
+            "labels": gather_rows(ANSWERED_BY[rows]),
+        }
     torch.save(found, f"{directory}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -44,6 +50,7 @@ def test_two_workers_know_what_one_would(tmp_path: Path) -> None:
     expected = figures(slice(None))
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
-        assert torch.equal(found.pop("rows"), ROWS)
-        assert torch.equal(found.pop("labels"), ANSWERED_BY)
-        assert found == expected
+        for name in SHARES:
+            assert torch.equal(found[name]["rows"], ROWS)
+            assert torch.equal(found[name]["labels"], ANSWERED_BY)
+            assert found[name]["figures"] == pytest.approx(expected)

@@ -8,7 +8,7 @@ import transformers
 from allennlp.common.checks import ConfigurationError
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
-from sledgehammer.encoder import FAMILIES, LayeredEncoder, mean_pool
+from sledgehammer.encoder import FAMILIES, LayeredEncoder, LayerInput, mean_pool
 
 LAYERS = 4
 SIZES = dict(vocab_size=60, hidden_size=16, num_hidden_layers=LAYERS, num_attention_heads=2,
@@ -18,7 +18,9 @@ DISTILBERT = dict(vocab_size=60, dim=16, n_layers=LAYERS, n_heads=2, hidden_dim=
 CONFIGS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "albert": ("AlbertConfig", {**SIZES, "embedding_size": 8}),
     "albert-2-groups": ("AlbertConfig", {**SIZES, "embedding_size": 8, "num_hidden_groups": 2}),
+    "albert-2-inner": ("AlbertConfig", {**SIZES, "embedding_size": 8, "inner_group_num": 2}),
     "bert": ("BertConfig", SIZES),
+    "bert-relative": ("BertConfig", {**SIZES, "position_embedding_type": "relative_key"}),
     "camembert": ("CamembertConfig", SIZES),
     "distilbert": ("DistilBertConfig", DISTILBERT),
     "electra": ("ElectraConfig", SIZES),
@@ -28,6 +30,8 @@ CONFIGS: Dict[str, Tuple[str, Dict[str, Any]]] = {
     "xlm-roberta": ("XLMRobertaConfig", SIZES),
 }
 LENGTHS = [12, 7, 3, 9]
+WITH_POOLER = {"albert", "bert", "camembert", "mpnet", "roberta", "xlm-roberta"}
+"""Types whose models have a pooler of their own."""
 
 
 def config_of(name: str) -> PretrainedConfig:
@@ -39,6 +43,16 @@ def build(name: str, attention: str = "") -> PreTrainedModel:
     torch.manual_seed(0)
     arguments = {"attn_implementation": attention} if attention else {}
     return AutoModel.from_config(config_of(name), **arguments).eval()
+
+
+def variants() -> List[Tuple[str, str]]:
+    """Every config, with each implementation of attention if the library offers a choice."""
+    found = []
+    for name in CONFIGS:
+        model_class = AutoModel._model_mapping[type(config_of(name))]
+        choice = getattr(model_class, "_supports_sdpa", False)
+        found += [(name, attention) for attention in (("sdpa", "eager") if choice else ("",))]
+    return found
 
 
 def padded_batch(model: PreTrainedModel, lengths: List[int] = LENGTHS) -> Dict[str, torch.Tensor]:
@@ -64,10 +78,12 @@ def test_all_families_are_covered() -> None:
 
 
 @pytest.mark.parametrize("lengths", [LENGTHS, [8, 8]], ids=["padded", "unpadded"])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name, attention", variants())
 @torch.no_grad()
-def test_equals_the_library_layer_by_layer(name: str, lengths: List[int]) -> None:
-    model = build(name)
+def test_equals_the_library_layer_by_layer(name: str, attention: str, lengths: List[int]) -> None:
+    model = build(name, attention)
+    if attention:
+        assert model.config._attn_implementation == attention
     batch = padded_batch(model, lengths)
     expected = reference(model, batch)
     encoder = LayeredEncoder(model, LAYERS, LAYERS)
@@ -77,30 +93,64 @@ def test_equals_the_library_layer_by_layer(name: str, lengths: List[int]) -> Non
         inputs = encoder.run_layer(layer, inputs)
         assert_same(inputs.hidden, expected.hidden_states[layer + 1], batch["attention_mask"])
     pooled = getattr(expected, "pooler_output", None)
+    assert (pooled is not None) == (model.config.model_type in WITH_POOLER)
     first = expected.last_hidden_state[:, 0] if pooled is None else pooled
     torch.testing.assert_close(encoder.pool_first(inputs), first, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.skipif(
-    not hasattr(PreTrainedModel, "_check_and_enable_sdpa"),
-    reason="these transformers have only one implementation of attention",
-)
-@pytest.mark.parametrize("name", ["albert", "bert", "distilbert", "roberta"])
 @torch.no_grad()
-def test_equals_the_library_with_eager_attention(name: str) -> None:
-    model = build(name, attention="eager")
+def test_albert_groups_that_do_not_divide_the_layers() -> None:
+    """The library's quotient of floats puts layer 9 into group 6; exactly it would be 7."""
+    torch.manual_seed(0)
+    sizes = {**SIZES, "embedding_size": 8, "num_hidden_layers": 18, "num_hidden_groups": 14}
+    model = AutoModel.from_config(transformers.AlbertConfig(**sizes)).eval()
     batch = padded_batch(model)
     expected = reference(model, batch)
-    encoder = LayeredEncoder(model, LAYERS, LAYERS)
+    encoder = LayeredEncoder(model, 18, 18)
     inputs = encoder.start(batch)
-    for layer in range(LAYERS):
+    for layer in range(18):
         inputs = encoder.run_layer(layer, inputs)
         assert_same(inputs.hidden, expected.hidden_states[layer + 1], batch["attention_mask"])
 
 
+@pytest.mark.parametrize("kept", [1, 2, 3])
+@pytest.mark.parametrize("name", CONFIGS)
 @torch.no_grad()
-def test_token_types_reach_the_embeddings() -> None:
-    model = build("bert")
+def test_transformer_built_with_fewer_layers(name: str, kept: int) -> None:
+    """As the model builds it: from a config with fewer layers, with the full model's weights."""
+    full = build(name)
+    config = config_of(name)
+    config.num_hidden_layers = kept
+    short = AutoModel.from_config(config).eval()
+    weights = full.state_dict()
+    short.load_state_dict({key: weights[key] for key in short.state_dict()})
+    batch = padded_batch(full)
+    expected = reference(full, batch)
+    encoder = LayeredEncoder(short, kept, LAYERS)
+    inputs = encoder.start(batch)
+    for layer in range(kept):
+        inputs = encoder.run_layer(layer, inputs)
+    assert_same(inputs.hidden, expected.hidden_states[kept], batch["attention_mask"])
+
+
+@pytest.mark.parametrize("keep_pooler", [True, False])
+# With relative positions the library keeps a table of absolute ones that it never uses.
+@pytest.mark.parametrize("name", sorted(set(CONFIGS) - {"bert-relative"}))
+def test_every_parameter_is_used(name: str, keep_pooler: bool) -> None:
+    """A parameter without a gradient would stop distributed training."""
+    encoder = LayeredEncoder(build(name), 2, LAYERS, keep_pooler=keep_pooler)
+    inputs = encoder.start(padded_batch(encoder.transformer))
+    for layer in range(2):
+        inputs = encoder.run_layer(layer, inputs)
+    pooled = encoder.pool_first(inputs) if keep_pooler else mean_pool(inputs)
+    pooled.square().sum().backward()
+    assert [key for key, weight in encoder.named_parameters() if weight.grad is None] == []
+
+
+@pytest.mark.parametrize("name", ["albert", "bert", "electra-narrow"])
+@torch.no_grad()
+def test_token_types_reach_the_embeddings(name: str) -> None:
+    model = build(name)
     batch = padded_batch(model)
     batch["token_type_ids"] = (torch.arange(12) > 4).long().expand(4, 12)
     encoder = LayeredEncoder(model, LAYERS, LAYERS)
@@ -112,21 +162,26 @@ def test_token_types_reach_the_embeddings() -> None:
     )
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("rows", [[1, 2], [3], [3, 1]], ids=str)
+@pytest.mark.parametrize("name, attention", variants())
 @torch.no_grad()
-def test_narrowed_rows_go_on_as_before(name: str) -> None:
-    """Rows 1 and 2 alone, without the columns that only the others needed."""
-    model = build(name)
+def test_narrowed_rows_go_on_as_before(name: str, attention: str, rows: List[int]) -> None:
+    """Some rows alone, without the columns that only the others needed."""
+    model = build(name, attention)
     batch = padded_batch(model)
     expected = reference(model, batch)
     encoder = LayeredEncoder(model, LAYERS, LAYERS)
     inputs = encoder.run_layer(0, encoder.start(batch))
-    inputs = encoder.narrow(inputs, torch.tensor([1, 2]), 7)
+    width = max(LENGTHS[row] for row in rows)
+    inputs = encoder.narrow(inputs, torch.tensor(rows), width)
+    mask = batch["attention_mask"][rows, :width]
+    assert torch.equal(inputs.mask, mask)
     for layer in range(1, LAYERS):
         inputs = encoder.run_layer(layer, inputs)
-    assert inputs.hidden.shape == (2, 7, 16)
-    theirs = expected.last_hidden_state[1:3, :7]
-    assert_same(inputs.hidden, theirs, batch["attention_mask"][1:3, :7])
+        assert inputs.hidden.shape == (len(rows), width, 16)
+        assert_same(inputs.hidden, expected.hidden_states[layer + 1][rows, :width], mask)
+    pooled = getattr(expected, "pooler_output", expected.last_hidden_state[:, 0])
+    torch.testing.assert_close(encoder.pool_first(inputs), pooled[rows], rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -137,13 +192,28 @@ def test_layers_above_the_last_exit_are_dropped(name: str) -> None:
     kept = set(encoder.transformer.state_dict())
     assert kept <= keys
     assert not any(f".{layer}." in key for key in kept for layer in (2, 3))
-    shared = name == "albert"  # all layers are one group: there is nothing to drop
+    shared = name in ("albert", "albert-2-inner")  # one group: there is nothing to drop
     assert (kept == keys) == shared
+    if not shared:
+        assert count(encoder) < count(build(name))
 
 
-def test_pooler_is_dropped_when_not_needed() -> None:
-    encoder = LayeredEncoder(build("bert"), LAYERS, LAYERS, keep_pooler=False)
-    assert not any("pooler" in name for name, _ in encoder.named_parameters())
+def count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_pooler_is_dropped_when_not_needed(name: str) -> None:
+    poolers = [
+        [
+            key
+            for key in LayeredEncoder(build(name), 2, LAYERS, keep).state_dict()
+            if "pooler" in key
+        ]
+        for keep in (True, False)
+    ]
+    assert bool(poolers[0]) == (config_of(name).model_type in WITH_POOLER)
+    assert poolers[1] == []
 
 
 @pytest.mark.parametrize("class_name", ["GPT2Config", "DebertaConfig", "MobileBertConfig"])
@@ -164,23 +234,36 @@ def test_decoders_are_refused() -> None:
 
 
 @pytest.mark.parametrize("stored", [True, False])
-def test_position_ids_may_be_in_a_state_dict_or_not(stored: bool) -> None:
+@pytest.mark.parametrize("name", CONFIGS)
+def test_position_ids_may_be_in_a_state_dict_or_not(name: str, stored: bool) -> None:
     """Old transformers store the constant, new ones don't."""
+    parent = torch.nn.ModuleDict({"encoder": LayeredEncoder(build(name), LAYERS, LAYERS)})
+    state = {key: torch.zeros_like(value) for key, value in parent.state_dict().items()}
+    key = "encoder.transformer.embeddings.position_ids"
+    state.pop(key, None)
+    if stored:
+        state[key] = torch.arange(40)[None, :]
+    given = set(state)
+    parent.load_state_dict(state)
+    assert set(state) == given
+    assert not any(parameter.any() for parameter in parent.parameters())
+    assert torch.equal(parent["encoder"].transformer.embeddings.position_ids[0], torch.arange(40))
+
+
+def test_other_differences_in_a_state_dict_are_errors() -> None:
     encoder = LayeredEncoder(build("bert"), LAYERS, LAYERS)
     state = dict(encoder.state_dict())
-    name = "transformer.embeddings.position_ids"
-    state.pop(name, None)
-    if stored:
-        state[name] = torch.arange(40)[None, :]
-    assert not any(encoder.load_state_dict(state, strict=False))
+    state["transformer.embeddings.others"] = state.pop("transformer.pooler.dense.bias")
+    with pytest.raises(RuntimeError, match=r"(?s)pooler\.dense\.bias.*embeddings\.others"):
+        encoder.load_state_dict(state)
 
 
 @torch.no_grad()
 def test_mean_pool_ignores_padding() -> None:
     encoder = LayeredEncoder(build("bert"), LAYERS, LAYERS)
-    batch = padded_batch(encoder.transformer)
-    inputs = encoder.start(batch)
-    pooled = mean_pool(inputs)
+    inputs = encoder.start(padded_batch(encoder.transformer))
+    garbage = inputs.hidden.masked_fill(~inputs.mask[:, :, None], 1e6)
+    pooled = mean_pool(LayerInput(garbage, inputs.mask, None))
     for row, length in enumerate(LENGTHS):
         expected = inputs.hidden[row, :length].mean(dim=0)
         torch.testing.assert_close(pooled[row], expected, rtol=1e-5, atol=1e-6)

@@ -10,15 +10,23 @@ from sledgehammer.model import MultiExitClassifier
 
 def test_hand_computed_value() -> None:
     head = ExitHead(layer=1, hidden_size=2, num_labels=2).eval()
+    pooled = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     with torch.no_grad():
-        head.mix.copy_(torch.tensor([0.0, 3.0]).exp().log())
         head.linear.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 2.0]]))
         head.linear.bias.copy_(torch.tensor([0.5, 0.0]))
-    upper = 1 / (1 + torch.exp(torch.tensor(-3.0)))
-    pooled = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-    mixed = (1 - upper) * pooled[0, 0] + upper * pooled[0, 1]
-    expected = torch.stack([mixed[0] + 0.5, 2 * mixed[1]])[None]
-    torch.testing.assert_close(head(pooled), expected)
+        # At first all layers count alike: the mixed state is (2, 3).
+        torch.testing.assert_close(head(pooled), torch.tensor([[2.5, 6.0]]))
+        head.mix.copy_(torch.tensor([1.0, 3.0]).log())
+        # Weights 1/4 and 3/4: the mixed state is (2.5, 3.5).
+        torch.testing.assert_close(head(pooled), torch.tensor([[3.0, 7.0]]))
+
+
+def test_dropout_is_for_training_only() -> None:
+    torch.manual_seed(0)
+    head = ExitHead(layer=1, hidden_size=8, num_labels=2, dropout=0.5)
+    pooled = torch.randn(3, 2, 8)
+    assert not torch.equal(head.train()(pooled), head(pooled))
+    assert torch.equal(head.eval()(pooled), head(pooled))
 
 
 def test_exit_at_layer_0_reads_that_layer() -> None:

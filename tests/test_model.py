@@ -1,22 +1,27 @@
 """The AllenNLP model."""
 
-import shutil
+import math
 from pathlib import Path
 from typing import Any, List
 
 import pytest
 import torch
+from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.testing import ModelTestCase
 from allennlp.data import Vocabulary
 from allennlp.data.batch import Batch
-from allennlp.models import load_archive
+from allennlp.models import Model
 from torch.nn.functional import cross_entropy
+from transformers import GPT2Config
 
 from sledgehammer.dataset_readers import SstReader
+from sledgehammer.encoder import FAMILIES
 from sledgehammer.model import MultiExitClassifier
+from sledgehammer.objectives import RandomExitObjective
+from sledgehammer.policies import ConfidencePolicy
+from sledgehammer.pretrained import load_config, load_transformer
 from tests.conftest import FIXTURES, ROOT, TINY_BERT
-from tests.training import load, train
 
 DEV = str(FIXTURES / "sst/dev.txt")
 
@@ -36,7 +41,14 @@ class TestWithAllenNlpsChecks(ModelTestCase):
 
     def test_predictions_do_not_depend_on_the_batch(self, tmp_path: Path) -> None:
         self.set_up_model(FIXTURES / "tiny.jsonnet", DEV, serialization_dir=str(tmp_path))
-        self.ensure_batch_predictions_are_consistent(keys_to_ignore=["loss"])
+        # A threshold in the middle of the confidences, so that rows leave at several exits.
+        self.model.policy = ConfidencePolicy(0.0)
+        first = self.model.eval().forward_on_instances(self.instances)
+        middle = sorted(float(output["confidence"]) for output in first)[len(first) // 2]
+        self.model.policy = ConfidencePolicy(middle - 1e-5)
+        answers = self.model.forward_on_instances(self.instances)
+        assert len({int(output["exit_layer"]) for output in answers}) > 1
+        self.ensure_batch_predictions_are_consistent()
 
 
 def batch_of_dev(model: MultiExitClassifier, reader: SstReader) -> Any:
@@ -45,14 +57,24 @@ def batch_of_dev(model: MultiExitClassifier, reader: SstReader) -> Any:
     return batch.as_tensor_dict()
 
 
-@pytest.mark.parametrize(
-    "exit_layers",
-    [[], [2, 1], [1, 1], [-1, 2], [0, 4], [True, 2], [0.0, 2.0], ["0"]],
-    ids=str,
-)
-def test_bad_exit_layers(vocab: Vocabulary, exit_layers: List[Any]) -> None:
+BAD_EXIT_LAYERS = [[], [2, 1], [1, 1], [-1, 2], [0, 4], [True, 2], [0.0, 2.0], ["0"], 3, "3", None]
+
+
+@pytest.mark.parametrize("exit_layers", BAD_EXIT_LAYERS, ids=repr)
+def test_bad_exit_layers(vocab: Vocabulary, exit_layers: Any) -> None:
     with pytest.raises(ConfigurationError, match="layers between 0 and 3"):
         MultiExitClassifier(vocab, exit_layers, model_name=TINY_BERT)
+    # In a config file the same: AllenNLP's own conversions must not come first.
+    params = {"type": "sledgehammer", "exit_layers": exit_layers, "model_name": TINY_BERT}
+    with pytest.raises(ConfigurationError, match="layers between 0 and 3"):
+        Model.from_params(Params(params), vocab=vocab)
+
+
+def test_unsupported_transformer(vocab: Vocabulary, tmp_path: Path) -> None:
+    GPT2Config(n_layer=2).save_pretrained(tmp_path)
+    with pytest.raises(ConfigurationError, match="'gpt2' are not supported") as error:
+        MultiExitClassifier(vocab, [0], model_name=str(tmp_path))
+    assert all(name in str(error.value) for name in FAMILIES)
 
 
 def test_bad_pooling(vocab: Vocabulary) -> None:
@@ -87,6 +109,31 @@ def test_pretrained_weights_are_those_of_the_folder(vocab: Vocabulary) -> None:
     assert all(torch.equal(loaded[key], stored[key]) for key in compared)
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@torch.no_grad()
+def test_logits_are_those_of_the_librarys_model(
+    vocab: Vocabulary, sst_reader: SstReader, pooling: str
+) -> None:
+    """The mix of the pooled states of the library's own forward pass, through the exit's map."""
+    model = MultiExitClassifier(vocab, [0, 2], model_name=TINY_BERT, pooling=pooling).eval()
+    model.exits[1].mix.copy_(torch.tensor([0.3, -0.5, 1.0]))
+    tokens = batch_of_dev(model, sst_reader)["tokens"]
+    bert = load_transformer(TINY_BERT, load_config(TINY_BERT)).eval()
+    arguments = {**tokens, "attention_mask": tokens["attention_mask"].long()}
+    states = bert(**arguments, output_hidden_states=True).hidden_states[1:4]
+    if pooling == "first":
+        pooled = [bert.pooler(state) for state in states]
+    else:
+        mask = tokens["attention_mask"]
+        pooled = [torch.stack([s[m].mean(dim=0) for s, m in zip(state, mask)]) for state in states]
+    weights = torch.softmax(model.exits[1].mix, dim=0)
+    mixed = sum(weight * state for weight, state in zip(weights, pooled))
+    model.always_run_all_exits = True
+    logits = model(tokens)["logits"]
+    torch.testing.assert_close(logits[:, 0], model.exits[0].linear(pooled[0]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits[:, 1], model.exits[1].linear(mixed), rtol=1e-4, atol=1e-5)
+
+
 @torch.no_grad()
 def test_output_is_indexed_by_row(model: MultiExitClassifier, sst_reader: SstReader) -> None:
     tensors = batch_of_dev(model, sst_reader)
@@ -97,6 +144,7 @@ def test_output_is_indexed_by_row(model: MultiExitClassifier, sst_reader: SstRea
     chosen = output["probs"][torch.arange(5), tensors["label"]]
     torch.testing.assert_close(output["loss"], -chosen.log().mean())
     assert torch.equal(output["layers_run"], output["exit_layer"] + 1)
+    torch.testing.assert_close(output["layer_speedup"], 4 / output["layers_run"].float())
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -117,6 +165,48 @@ def test_all_exits_run_in_training_and_validation(
     assert "accuracy" in metrics and "share_at_exit_0" in metrics
 
 
+def test_objective_is_the_one_given(vocab: Vocabulary, sst_reader: SstReader) -> None:
+    model = MultiExitClassifier(
+        vocab, [0, 3], model_name=TINY_BERT, objective=RandomExitObjective(), dropout=0.0
+    )
+    tensors = batch_of_dev(model, sst_reader)
+    output = model.train()(**tensors)
+    losses = [cross_entropy(output["logits"][:, i], tensors["label"]) for i in range(2)]
+    assert any(torch.isclose(output["loss"], loss) for loss in losses)
+
+
+@torch.no_grad()
+def test_validation_loss_does_not_depend_on_chance(
+    model: MultiExitClassifier, sst_reader: SstReader
+) -> None:
+    model.objective = RandomExitObjective()
+    model.always_run_all_exits = True
+    tensors = batch_of_dev(model, sst_reader)
+    assert len({float(model(**tensors)["loss"]) for _ in range(6)}) == 1
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_every_parameter_learns(vocab: Vocabulary, sst_reader: SstReader, pooling: str) -> None:
+    """A parameter without a gradient would stop distributed training."""
+    model = MultiExitClassifier(vocab, [0, 2], model_name=TINY_BERT, pooling=pooling).train()
+    model(**batch_of_dev(model, sst_reader))["loss"].backward()
+    assert [name for name, weight in model.named_parameters() if weight.grad is None] == []
+
+
+@torch.no_grad()
+def test_loss_of_a_certain_and_wrong_answer_is_finite(
+    model: MultiExitClassifier, sst_reader: SstReader
+) -> None:
+    """Exits can be so sure that the other label's probability is 0 in float32."""
+    tensors = batch_of_dev(model, sst_reader)
+    model.temperatures.fill_(1e-5)
+    probs = model(**tensors)["probs"]
+    assert (probs.min(dim=-1).values == 0.0).all()
+    wrong = float(model(tensors["tokens"], probs.argmin(dim=-1))["loss"])
+    assert math.isfinite(wrong) and wrong > 80
+    assert float(model(tensors["tokens"], probs.argmax(dim=-1))["loss"]) == 0.0
+
+
 @torch.no_grad()
 def test_unlabelled_batch(model: MultiExitClassifier, sst_reader: SstReader) -> None:
     tokens = batch_of_dev(model, sst_reader)["tokens"]
@@ -135,47 +225,3 @@ def test_human_readable_output(model: MultiExitClassifier) -> None:
         "label": ["positive", "negative"],
         "probs": [{"negative": 0.25, "positive": 0.75}, {"negative": 0.5, "positive": 0.5}],
     }
-
-
-@pytest.fixture
-def archive_without_its_source(tmp_path: Path) -> Path:
-    """A training run whose pretrained transformer has since been deleted."""
-    source = tmp_path / "source"
-    shutil.copytree(TINY_BERT, source)
-    train(tmp_path / "run", dataset_reader__model_name=str(source), trainer__num_epochs=1)
-    shutil.rmtree(source)
-    return tmp_path / "run"
-
-
-def test_archive_loads_without_the_pretrained_transformer(
-    archive_without_its_source: Path,
-) -> None:
-    archive = load_archive(archive_without_its_source / "model.tar.gz")
-    trained = torch.load(archive_without_its_source / "best.th", map_location="cpu")
-    loaded = archive.model.state_dict()
-    assert loaded.keys() == trained.keys()
-    assert all(torch.equal(loaded[name], trained[name]) for name in trained)
-    instance = archive.dataset_reader.text_to_instance("a good story")
-    assert "label" in archive.model.forward_on_instance(instance)
-
-
-def test_threshold_can_be_overridden_when_an_archive_is_loaded(tmp_path: Path) -> None:
-    train(tmp_path, trainer__num_epochs=1, model__policy__threshold=0.75)
-    assert load(tmp_path).policy.threshold == 0.75
-    assert load(tmp_path, model__policy__threshold=0.25).policy.threshold == 0.25
-
-
-def test_baseline_by_override_alone(tmp_path: Path) -> None:
-    metrics = train(tmp_path, model__exit_layers=[1], trainer__num_epochs=1)
-    assert metrics["best_validation_layer_speedup"] == 2.0
-    assert load(tmp_path).exit_layers == [1]
-
-
-def test_random_exit_by_override_alone(tmp_path: Path) -> None:
-    metrics = train(tmp_path, model__objective__type="random_exit", trainer__num_epochs=1)
-    assert metrics["best_validation_exit_3_temperature"] > 0
-
-
-def test_other_model_name_than_the_readers(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="must use the same transformer"):
-        train(tmp_path, model__model_name="bert-base-uncased")

@@ -1,10 +1,13 @@
 """How the exits learn."""
 
+import math
+
 import pytest
 import torch
 from allennlp.common import Params
 from torch.nn.functional import cross_entropy
 
+from sledgehammer.model import MultiExitClassifier
 from sledgehammer.objectives import ExitObjective, JointObjective, RandomExitObjective
 
 LABEL = torch.tensor([0, 2, 1, 1, 0])
@@ -18,6 +21,15 @@ def logits() -> torch.Tensor:
 
 def exit_losses(logits: torch.Tensor) -> torch.Tensor:
     return torch.stack([cross_entropy(logits[:, i], LABEL) for i in range(3)])
+
+
+def test_hand_computed_joint_loss() -> None:
+    """Two exits: probabilities 3/4 and 1/2 of the right label, then 1/4 and 1/5."""
+    first = torch.tensor([[1.0, 3.0], [1.0, 1.0]]).log()
+    second = torch.tensor([[3.0, 1.0], [1.0, 4.0]]).log()
+    loss = JointObjective().loss(torch.stack([first, second], dim=1), torch.tensor([1, 0]), True)
+    expected = (math.log(4 / 3) + math.log(2)) / 2 + (math.log(4) + math.log(5)) / 2
+    assert loss.item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -47,7 +59,21 @@ def test_validation_loss_does_not_depend_on_chance(logits: torch.Tensor) -> None
     assert losses == {JointObjective().loss(logits, LABEL, False).item()}
 
 
-def test_by_name() -> None:
+def test_random_exit_leaves_the_other_heads_alone(model: MultiExitClassifier) -> None:
+    torch.manual_seed(0)
+    model.objective = RandomExitObjective()
+    ids = torch.randint(5, 100, (4, 6))
+    tokens = {"input_ids": ids, "attention_mask": torch.ones_like(ids, dtype=torch.bool)}
+    model.train()(tokens, torch.tensor([0, 1, 1, 0]))["loss"].backward()
+    touched = [
+        any(weight.grad is not None and weight.grad.any() for weight in head.parameters())
+        for head in model.exits
+    ]
+    assert sum(touched) == 1
+
+
+def test_by_name_and_by_default() -> None:
+    assert isinstance(ExitObjective.from_params(Params({})), JointObjective)
     assert isinstance(ExitObjective.from_params(Params({"type": "joint"})), JointObjective)
     random_exit = ExitObjective.from_params(Params({"type": "random_exit"}))
     assert isinstance(random_exit, RandomExitObjective)

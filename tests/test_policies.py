@@ -48,14 +48,24 @@ def test_thresholds_of_single_rows() -> None:
     assert ConfidencePolicy(0.0).replay(rows, thresholds).tolist() == [0, 1, 2]
 
 
-@given(st.integers(1, 5), st.integers(1, 4), st.floats(0, 1, width=32), st.integers(0, 10_000))
-def test_replay_is_asking_at_every_exit(rows: int, exits: int, threshold: float, seed: int) -> None:
+@given(
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.floats(0, 1, width=32),
+    st.booleans(),
+    st.integers(0, 10_000),
+)
+def test_replay_is_asking_at_every_exit(
+    rows: int, exits: int, threshold: float, own_thresholds: bool, seed: int
+) -> None:
     generator = torch.Generator().manual_seed(seed)
     probs = torch.softmax(2 * torch.randn((rows, exits, 3), generator=generator), dim=-1)
     policy = ConfidencePolicy(threshold)
-    replayed = policy.replay(probs)
+    own = torch.rand(rows, generator=generator) if own_thresholds else None
+    replayed = policy.replay(probs, own)
     for row in range(rows):
-        asked = [policy.should_exit(probs[row : row + 1, : e + 1]).item() for e in range(exits)]
+        one, its_own = probs[row : row + 1], None if own is None else own[row : row + 1]
+        asked = [policy.should_exit(one[:, : e + 1], its_own).item() for e in range(exits)]
         asked[-1] = True
         assert replayed[row] == asked.index(True)
 
@@ -64,6 +74,10 @@ def test_replay_is_asking_at_every_exit(rows: int, exits: int, threshold: float,
 def test_bad_thresholds(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="threshold must be a number between 0 and 1"):
         ConfidencePolicy(value)
+    # In a config file the same: AllenNLP's own conversions must not come first.
+    params = Params({"type": "confidence", "threshold": value})
+    with pytest.raises(ConfigurationError, match="threshold must be a number between 0 and 1"):
+        ExitPolicy.from_params(params)
 
 
 def test_whole_numbers_are_numbers() -> None:
