@@ -34,17 +34,26 @@ def main() -> None:
 
 
 def evaluate(archive: str, data: str, thresholds: Iterable[float]) -> List[Dict[str, str]]:
-    from allennlp.commands.evaluate import evaluate_from_archive
-    from allennlp.common import logging as allennlp_logging
+    from allennlp.data import DataLoader
+    from allennlp.evaluation import SimpleEvaluator
+    from allennlp.models import load_archive
 
     import sledgehammer.plugin  # noqa: F401
+    from sledgehammer.policies import checked_threshold
 
-    allennlp_logging.FILE_FRIENDLY_LOGGING = True
     logging.disable(logging.WARNING)
+    loaded = load_archive(archive)
+    loader = DataLoader.from_params(
+        loaded.config["validation_data_loader"],
+        reader=loaded.validation_dataset_reader,
+        data_path=data,
+    )
+    loader.index_with(loaded.model.vocab)
+    evaluator = SimpleEvaluator()
     rows = []
     for threshold in thresholds:
-        overrides = json.dumps({"model.policy.threshold": threshold})
-        metrics = evaluate_from_archive(archive, data, cmd_overrides=overrides)
+        loaded.model.policy.threshold = checked_threshold(threshold)
+        metrics = evaluator(loaded.model, loader)
         shares = {
             name.rsplit("_", 1)[1]: f"{share:.0%}"
             for name, share in metrics.items()
@@ -65,7 +74,11 @@ def evaluate(archive: str, data: str, thresholds: Iterable[float]) -> List[Dict[
 
 def per_exit(metrics: Dict[str, Any]) -> List[Dict[str, str]]:
     prefix, suffix = "best_validation_exit_", "_temperature"
-    layers = [k[len(prefix) : -len(suffix)] for k in metrics if k.endswith(suffix)]
+    layers = [
+        name[len(prefix) : -len(suffix)]
+        for name in metrics
+        if name.startswith(prefix) and name.endswith(suffix)
+    ]
     return [
         {
             "exit after layer": layer,
@@ -74,7 +87,7 @@ def per_exit(metrics: Dict[str, Any]) -> List[Dict[str, str]]:
             "calibration error before": f"{metrics[f'{prefix}{layer}_ece_before']:.3f}",
             "after": f"{metrics[f'{prefix}{layer}_ece_after']:.3f}",
         }
-        for layer in dict.fromkeys(layer for layer in layers if layer.isdigit())
+        for layer in layers
     ]
 
 

@@ -52,6 +52,9 @@ class SledgehammerPredictor(Predictor):
     `ConfigurationError` for a threshold outside of [0, 1], or a model or reader of another kind.
     """
 
+    _model: MultiExitClassifier
+    _dataset_reader: TransformerReader
+
     def __init__(
         self,
         model: MultiExitClassifier,
@@ -64,8 +67,6 @@ class SledgehammerPredictor(Predictor):
             raise ConfigurationError(f"not a sledgehammer model: {type(model).__name__}")
         if threshold is not None:
             model.policy.threshold = checked_threshold(threshold)
-        self._classifier = model
-        self._reader = dataset_reader
         self._lines = 0
         self._bad_lines: List[int] = []
         # AllenNLP does not tell a predictor that the input has ended.
@@ -117,9 +118,9 @@ class SledgehammerPredictor(Predictor):
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
         if isinstance(json_dict, Line) and json_dict.problem:
             raise ValueError(json_dict.problem)
-        texts = [_text(json_dict, name) for name in self._reader.fields]
-        instance = self._reader.text_to_instance(*texts)
-        threshold = self._classifier.policy.threshold
+        texts = [_text(json_dict, name) for name in self._dataset_reader.fields]
+        instance = self._dataset_reader.text_to_instance(*texts)
+        threshold = self._model.policy.threshold
         if json_dict.get("threshold") is not None:
             try:
                 threshold = checked_threshold(json_dict["threshold"])

@@ -6,28 +6,13 @@ from typing import Any, Dict
 import pytest
 import torch
 from allennlp.data import Vocabulary
-from allennlp.data.batch import Batch
 from allennlp.training import GradientDescentTrainer
 
 from sledgehammer.calibration import expected_calibration_error, fit_temperature
 from sledgehammer.callbacks import calibrate
 from sledgehammer.dataset_readers import SstReader
 from sledgehammer.model import MultiExitClassifier
-from tests.conftest import FIXTURES
-from tests.training import load, train
-
-DEV = str(FIXTURES / "sst/dev.txt")
-
-
-def dev_logits(model: MultiExitClassifier, reader: SstReader) -> Dict[str, torch.Tensor]:
-    batch = Batch(list(reader.read(DEV)))
-    batch.index_instances(model.vocab)
-    tensors = batch.as_tensor_dict()
-    model.always_run_all_exits = True
-    with torch.no_grad():
-        logits = model(**tensors)["logits"]
-    model.always_run_all_exits = False
-    return {"logits": logits, "label": tensors["label"]}
+from tests.training import dev_logits, load, train
 
 
 def assert_calibrated_on_dev(

@@ -9,11 +9,8 @@ import pytest
 from sledgehammer.calibration import fit_temperature
 from sledgehammer.dataset_readers import SstReader
 from tests.cli import allennlp
-from tests.conftest import FIXTURES, TINY_BERT
-from tests.test_callbacks import dev_logits
-from tests.training import load
-
-DEV = str(FIXTURES / "sst/dev.txt")
+from tests.conftest import TINY_BERT
+from tests.training import DEV, dev_logits, load
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,15 @@ from sledgehammer.model import check_exit_layers
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.policies import ConfidencePolicy, ExitPolicy
 from tests.conftest import ROOT
+from tests.training import dotted
 
 PAPER = ("ag_news", "imdb", "sst", "snli", "multinli")
 ALL = (*PAPER, "quickstart")
 
 
 def config(name: str, **overrides: Any) -> Params:
-    changed = {key.replace("__", "."): value for key, value in overrides.items()}
-    return Params.from_file(str(ROOT / f"training_config/{name}.jsonnet"), json.dumps(changed))
+    path = str(ROOT / f"training_config/{name}.jsonnet")
+    return Params.from_file(path, json.dumps(dotted(overrides)))
 
 
 @pytest.mark.parametrize("name", PAPER)

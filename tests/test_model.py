@@ -10,7 +10,6 @@ from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.testing import ModelTestCase
 from allennlp.data import Vocabulary
-from allennlp.data.batch import Batch
 from allennlp.models import Model
 from torch.nn.functional import cross_entropy
 from transformers import GPT2Config
@@ -22,8 +21,7 @@ from sledgehammer.objectives import RandomExitObjective
 from sledgehammer.policies import ConfidencePolicy
 from sledgehammer.pretrained import load_config, load_transformer
 from tests.conftest import FIXTURES, ROOT, TINY_BERT
-
-DEV = str(FIXTURES / "sst/dev.txt")
+from tests.training import DEV, batch_of_dev
 
 
 class TestWithAllenNlpsChecks(ModelTestCase):
@@ -49,12 +47,6 @@ class TestWithAllenNlpsChecks(ModelTestCase):
         answers = self.model.forward_on_instances(self.instances)
         assert len({int(output["exit_layer"]) for output in answers}) > 1
         self.ensure_batch_predictions_are_consistent()
-
-
-def batch_of_dev(model: MultiExitClassifier, reader: SstReader) -> Any:
-    batch = Batch(list(reader.read(DEV)))
-    batch.index_instances(model.vocab)
-    return batch.as_tensor_dict()
 
 
 BAD_EXIT_LAYERS = [[], [2, 1], [1, 1], [-1, 2], [0, 4], [True, 2], [0.0, 2.0], ["0"], 3, "3", None]

@@ -1,15 +1,25 @@
-"""Tiny training runs within the test process."""
+"""Tiny training runs within the test process, and the data they are judged on."""
 
 import json
 from pathlib import Path
 from typing import Any, Dict
 
+import torch
 from allennlp.commands.train import train_model
 from allennlp.common import Params
+from allennlp.data.batch import Batch
 from allennlp.models import load_archive
 
+from sledgehammer.dataset_readers import SstReader
 from sledgehammer.model import MultiExitClassifier
 from tests.conftest import FIXTURES, TINY_BERT
+
+DEV = str(FIXTURES / "sst/dev.txt")
+
+
+def dotted(overrides: Dict[str, Any]) -> Dict[str, Any]:
+    """Keyword arguments as AllenNLP's overrides: `model__pooling` means `model.pooling`."""
+    return {name.replace("__", "."): value for name, value in overrides.items()}
 
 
 def tiny_params(**overrides: Any) -> Params:
@@ -17,11 +27,11 @@ def tiny_params(**overrides: Any) -> Params:
     paths = {
         "dataset_reader.model_name": TINY_BERT,
         "train_data_path": str(FIXTURES / "sst/train.txt"),
-        "validation_data_path": str(FIXTURES / "sst/dev.txt"),
+        "validation_data_path": DEV,
         "trainer.cuda_device": -1,
     }
-    paths.update({name.replace("__", "."): value for name, value in overrides.items()})
-    return Params.from_file(str(FIXTURES / "tiny.jsonnet"), json.dumps(paths))
+    changed = {**paths, **dotted(overrides)}
+    return Params.from_file(str(FIXTURES / "tiny.jsonnet"), json.dumps(changed))
 
 
 def train(directory: Path, recover: bool = False, **overrides: Any) -> Dict[str, Any]:
@@ -32,7 +42,24 @@ def train(directory: Path, recover: bool = False, **overrides: Any) -> Dict[str,
 
 def load(directory: Path, **overrides: Any) -> MultiExitClassifier:
     """The model of the archive in `directory`."""
-    changed = {name.replace("__", "."): value for name, value in overrides.items()}
-    model = load_archive(directory / "model.tar.gz", overrides=json.dumps(changed)).model
+    changed = json.dumps(dotted(overrides))
+    model = load_archive(directory / "model.tar.gz", overrides=changed).model
     assert isinstance(model, MultiExitClassifier)
     return model.eval()
+
+
+def batch_of_dev(model: MultiExitClassifier, reader: SstReader) -> Dict[str, Any]:
+    """The five labelled rows of `fixtures/sst/dev.txt` as the model's input."""
+    batch = Batch(list(reader.read(DEV)))
+    batch.index_instances(model.vocab)
+    return batch.as_tensor_dict()
+
+
+def dev_logits(model: MultiExitClassifier, reader: SstReader) -> Dict[str, torch.Tensor]:
+    """Logits of all exits (rows, exits, labels) and labels (rows,) of these rows."""
+    tensors = batch_of_dev(model, reader)
+    model.always_run_all_exits = True
+    with torch.no_grad():
+        logits = model(**tensors)["logits"]
+    model.always_run_all_exits = False
+    return {"logits": logits, "label": tensors["label"]}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from allennlp.commands import predict as allennlp_predict
-from allennlp.common.file_utils import cached_path, open_compressed
+from allennlp.common.file_utils import open_compressed
 from allennlp.common.util import JsonDict
 
 from sledgehammer.predictor import SledgehammerPredictor
@@ -33,7 +33,7 @@ def _open(path: str) -> TextIO:
     """Text whose undecodable bytes are lone surrogates, by which the predictor knows them."""
     if path == "-":
         return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="surrogateescape")
-    return open_compressed(cached_path(path), errors="surrogateescape")
+    return open_compressed(path, errors="surrogateescape")
 
 
 allennlp_predict._PredictManager = LineManager  # type: ignore[misc]

@@ -34,7 +34,7 @@ def local_path(path: str) -> Path:
     """
     try:
         found = Path(cached_path(path, extract_archive="!" in path))
-    except (FileNotFoundError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise missing(path, error) from error
     return found
 
