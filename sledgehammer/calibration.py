@@ -5,10 +5,11 @@ expected calibration error); Naeini et al., AAAI 2015 (the error's bins).
 """
 
 import math
-from typing import Tuple
+from typing import NamedTuple, Tuple
 
 import torch
 from scipy.optimize import minimize_scalar
+from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
@@ -93,3 +94,47 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
     See `bin_counts` for the shapes.
     """
     return error_from_bins(*bin_counts(confidence, correct, bins))
+
+
+def brier_score(probs: Tensor, label: Tensor) -> float:
+    """Mean squared distance of (rows, labels) probabilities from the truth, in [0, 2].
+
+    Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
+    """
+    truth = torch.nn.functional.one_hot(label, probs.size(-1)).to(probs)
+    return float((probs - truth).pow(2).sum(dim=-1).mean())
+
+
+def separation(confidence: Tensor, correct: Tensor) -> float:
+    """How well confidence tells right answers from wrong ones: the area under its ROC curve.
+
+    0.5 is chance, 1.0 perfect; not a number if all answers are right or all wrong. See
+    `bin_counts` for the shapes.
+    """
+    if bool(correct.all()) or not bool(correct.any()):
+        return math.nan
+    return float(roc_auc_score(correct.numpy(), confidence.numpy()))
+
+
+class ExitCalibration(NamedTuple):
+    """How well one exit's confidence is calibrated on some rows."""
+
+    temperature: float
+    nll: float
+    calibration_error: float
+    brier: float
+    auroc: float
+
+
+def assess(logits: Tensor, label: Tensor, temperature: float) -> ExitCalibration:
+    """All the measures for one exit's (rows, labels) logits at a temperature."""
+    probs = torch.softmax(logits.double() / temperature, dim=-1)
+    confidence, predicted = probs.max(dim=-1)
+    correct = predicted == label
+    return ExitCalibration(
+        temperature,
+        nll(logits, label, temperature),
+        expected_calibration_error(confidence, correct),
+        brier_score(probs, label),
+        separation(confidence, correct),
+    )

@@ -15,6 +15,7 @@ from sledgehammer.calibration import TEMPERATURE_BOUNDS, expected_calibration_er
 from sledgehammer.distributed import gather_rows
 from sledgehammer.metrics import AnswerStatistics
 from sledgehammer.model import MultiExitClassifier
+from sledgehammer.seen import row_hashes
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class CalibrationCallback(TrainerCallback):
         super().__init__(serialization_dir)
         self._logits: List[Tensor] = []
         self._labels: List[Tensor] = []
+        self._hashes: List[Tensor] = []
 
     def on_start(
         self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any
@@ -61,6 +63,7 @@ class CalibrationCallback(TrainerCallback):
             label = inputs["label"]
             assert isinstance(label, Tensor)
             self._labels.append(label.cpu())
+            self._hashes.append(row_hashes(inputs["tokens"]))  # type: ignore[arg-type]
 
     def on_epoch(
         self,
@@ -74,8 +77,10 @@ class CalibrationCallback(TrainerCallback):
             return  # no validation pass in this epoch
         logits = gather_rows(torch.cat(self._logits))
         label = gather_rows(torch.cat(self._labels))
-        self._logits, self._labels = [], []
+        hashes = gather_rows(torch.cat(self._hashes))
+        self._logits, self._labels, self._hashes = [], [], []
         found = calibrate(self._model, logits, label)
+        self._model.seen.temperatures = hashes.to(self._model.temperatures.device)
         tracker = trainer._metric_tracker
         prefixes = ["validation_"] + ["best_validation_"] * tracker.is_best_so_far()
         for prefix in prefixes:

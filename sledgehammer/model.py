@@ -16,6 +16,7 @@ from sledgehammer.exits import ExitHead
 from sledgehammer.metrics import AnswerStatistics, ExitAccuracy
 from sledgehammer.objectives import ExitObjective, JointObjective
 from sledgehammer.policies import ConfidencePolicy, ExitPolicy
+from sledgehammer.seen import SeenRows
 
 
 @Model.register("sledgehammer")
@@ -86,6 +87,7 @@ class MultiExitClassifier(Model):
         ]
         self.exits = torch.nn.ModuleList(exits)
         self.register_buffer("temperatures", torch.ones(len(exit_layers)))
+        self.seen = SeenRows()
         pool: Pooling = mean_pool if pooling == "mean" else self.encoder.pool_first
         self._runner = LayerwiseRunner(self.encoder, pool, exits)
         self.always_run_all_exits = False

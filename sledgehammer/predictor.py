@@ -13,13 +13,11 @@ from allennlp.data.fields import TensorField
 from allennlp.predictors import Predictor
 
 from sledgehammer.dataset_readers.base import TransformerReader
+from sledgehammer.dataset_readers.json_lines import is_text, texts_of
 from sledgehammer.model import MultiExitClassifier
 from sledgehammer.policies import checked_threshold
 
 logger = logging.getLogger(__name__)
-
-CUSTOMARY_NAMES = {"text": "sentence"}
-"""What AllenNLP's own predictors call a field that our readers name otherwise."""
 
 OUTPUTS = ("label", "probs", "confidence", "exit_layer", "layers_run", "layer_speedup")
 
@@ -118,7 +116,7 @@ class SledgehammerPredictor(Predictor):
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
         if isinstance(json_dict, Line) and json_dict.problem:
             raise ValueError(json_dict.problem)
-        texts = [_text(json_dict, name) for name in self._dataset_reader.fields]
+        texts = texts_of(json_dict, self._dataset_reader.fields)
         instance = self._dataset_reader.text_to_instance(*texts)
         threshold = self._model.policy.threshold
         if json_dict.get("threshold") is not None:
@@ -134,7 +132,7 @@ def _parse(line: str) -> Tuple[JsonDict, Optional[str]]:
     """The JSON object of a line, or an empty one and what is wrong."""
     if not line.strip():
         return {}, "blank line"
-    if not _is_text(line):
+    if not is_text(line):
         return {}, "not UTF-8 text"
     try:
         loaded = json.loads(line)
@@ -143,26 +141,6 @@ def _parse(line: str) -> Tuple[JsonDict, Optional[str]]:
     if not isinstance(loaded, dict):
         return {}, f"expected a JSON object, got {type(loaded).__name__}"
     return loaded, None
-
-
-def _text(json_dict: JsonDict, name: str) -> str:
-    present = name if name in json_dict else CUSTOMARY_NAMES.get(name, name)
-    if present not in json_dict:
-        raise ValueError(f"missing field {name!r}")
-    value = json_dict[present]
-    if not isinstance(value, str):
-        raise ValueError(f"field {present!r} must be a string, got {json.dumps(value)[:80]}")
-    if not _is_text(value):
-        raise ValueError(f"field {present!r} has a lone surrogate, which is no text")
-    return value
-
-
-def _is_text(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _report_bad_lines(numbers: List[int]) -> None:

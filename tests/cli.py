@@ -1,10 +1,14 @@
 """Running the command line as a user does."""
 
+import argparse
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Optional
+
+from allennlp.commands.subcommand import Subcommand
 
 from tests.conftest import ROOT
 
@@ -19,3 +23,15 @@ def allennlp(
     return subprocess.CompletedProcess(
         command, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
+
+
+def run_command(command: Subcommand, *arguments: str) -> None:
+    """Run one of our subcommands in this process; it exits with 1 for a user's mistake."""
+    parser = argparse.ArgumentParser(prog="allennlp")
+    command.add_subparser(parser.add_subparsers())
+    parsed = parser.parse_args([command.name, *arguments])
+    level = logging.getLogger().level
+    try:
+        parsed.func(parsed)
+    finally:
+        logging.getLogger().setLevel(level)

@@ -45,3 +45,13 @@ def model(vocab: Vocabulary) -> MultiExitClassifier:
     """Exits after layers 0, 2 and 3 of the tiny BERT, in evaluation mode."""
     torch.manual_seed(0)
     return MultiExitClassifier(vocab, [0, 2, 3], model_name=TINY_BERT, pooling="mean").eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of `fixtures/tiny.jsonnet`: exits after layers 0, 2 and 3. Not to be changed."""
+    from tests.training import train
+
+    directory = tmp_path_factory.mktemp("tiny") / "run"
+    train(directory)
+    return directory / "model.tar.gz"

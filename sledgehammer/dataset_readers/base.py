@@ -14,10 +14,10 @@ logger = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
-    """A labelled row of a dataset: one text, or the two of a pair."""
+    """A row of a dataset: one text, or the two of a pair, and the label if it is known."""
 
     texts: List[str]
-    label: str
+    label: Optional[str]
     metadata: Optional[Dict[str, Any]] = None
 
 
@@ -67,13 +67,18 @@ class TransformerReader(DatasetReader):
         """All rows at `path` (without its part), in an order that is always the same."""
         raise NotImplementedError
 
-    def _read(self, file_path: str) -> Iterator[Instance]:
+    def selected_rows(self, file_path: str) -> Iterable[Row]:
+        """The rows that `read` makes instances of, in its order, all `max_instances` aside."""
         path, part = split_path(str(file_path))
         rows = self.rows(path)
-        if part:
-            rows = self._select(list(rows), path, part)
-        for row in self.shard_iterable(rows):
-            yield self._instance(row.texts, row.label, row.metadata)
+        return self._select(list(rows), path, part) if part else rows
+
+    def instance(self, row: Row) -> Instance:
+        return self._instance(row.texts, row.label, row.metadata)
+
+    def _read(self, file_path: str) -> Iterator[Instance]:
+        for row in self.shard_iterable(self.selected_rows(file_path)):
+            yield self.instance(row)
 
     def _select(self, rows: List[Row], path: str, part: str) -> List[Row]:
         if self._validation_size is None:

@@ -1,0 +1,149 @@
+"""Opening archives with clear errors, and writing changed copies of them."""
+
+import io
+import json
+import tarfile
+import time
+from pathlib import Path
+from typing import Any, Dict, NamedTuple, Optional
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.file_utils import cached_path
+from allennlp.models import load_archive
+from torch import Tensor
+
+from sledgehammer.dataset_readers.base import TransformerReader
+from sledgehammer.model import MultiExitClassifier
+from sledgehammer.writing import check_folder, replacing
+
+_CONFIG = "config.json"
+_WEIGHTS = "weights.th"
+# Older torch has no safe mode; it is only met on the stock stack.
+_SAFELY = {"weights_only": True} if hasattr(torch.serialization, "add_safe_globals") else {}
+
+
+class Opened(NamedTuple):
+    """A loaded archive."""
+
+    model: MultiExitClassifier
+    reader: TransformerReader
+
+
+def open_archive(path: str, cuda_device: int = -1, overrides: str = "") -> Opened:
+    """Load model and reader of an archive.
+
+    # Raises
+
+    `ConfigurationError` if there is no archive, or it is no sledgehammer model's.
+    """
+    file = archive_file(path)
+    try:
+        archive = load_archive(file, cuda_device=cuda_device, overrides=overrides)
+    except (tarfile.TarError, EOFError, KeyError, OSError) as error:
+        raise ConfigurationError(f"{path!r} is no AllenNLP archive, or damaged: {error}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"cannot load {path!r}: {error.message}") from error
+    model, reader = archive.model, archive.validation_dataset_reader
+    if not isinstance(model, MultiExitClassifier):
+        raise ConfigurationError(
+            f"{path!r} holds a model of type {type(model).__name__}; this command is for "
+            "sledgehammer models (trained with model.type: sledgehammer)"
+        )
+    if not isinstance(reader, TransformerReader):
+        raise ConfigurationError(
+            f"{path!r} was trained with a {type(reader).__name__}; this command needs a reader "
+            "built on sledgehammer's (SingleTextReader or TextPairReader)"
+        )
+    return Opened(model.eval(), reader)
+
+
+def archive_file(path: str) -> Path:
+    """The local file of an archive: a path, a URL, or a folder with a `model.tar.gz`.
+
+    # Raises
+
+    `ConfigurationError` if there is none.
+    """
+    try:
+        found = Path(cached_path(path))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"no archive at {path!r}: {error}") from error
+    if found.is_dir():
+        found = found / "model.tar.gz"
+        if not found.is_file():
+            raise ConfigurationError(f"no archive at {path!r}: the folder has no model.tar.gz")
+    return found
+
+
+def check_target(target: Path, source: str, force: bool) -> None:
+    """Raise a `ConfigurationError` if an archive must not be written to `target`."""
+    check_folder(target)
+    if target.exists():
+        if target.samefile(archive_file(source)):
+            raise ConfigurationError(f"{str(target)!r} is the old archive: give another name")
+        if not force:
+            raise ConfigurationError(f"{str(target)!r} exists: give another name, or --force")
+
+
+def write_changed(
+    source: str,
+    target: Path,
+    weights: Dict[str, Tensor],
+    threshold: Optional[float] = None,
+    extra: Optional[Dict[str, bytes]] = None,
+) -> None:
+    """Write a copy of an archive in which some things are different.
+
+    # Parameters
+
+    source : `str`
+    target : `Path`
+        See `check_target`. It appears when it is whole.
+    weights : `Dict[str, Tensor]`
+        Entries of the model's state to put in the place of the old ones.
+    threshold : `float`, optional
+        The policy's, if it changes.
+    extra : `Dict[str, bytes]`, optional
+        More files, by name; they replace those that are there.
+    """
+    extra = extra or {}
+    changes = {_WEIGHTS: lambda old: _changed_weights(old, weights)}
+    if threshold is not None:
+        changes[_CONFIG] = lambda old: _changed_config(old, threshold)
+    with (
+        replacing(target) as partial,
+        tarfile.open(archive_file(source), "r:*") as old,
+        tarfile.open(partial, "w:gz") as new,
+    ):
+        for member in old:
+            if member.name in extra:
+                continue
+            if not member.isfile():
+                new.addfile(member)
+                continue
+            content = old.extractfile(member)
+            assert content is not None, "a regular file has content"
+            if member.name in changes:
+                changed = changes[member.name](content.read())
+                member.size = len(changed)
+                content = io.BytesIO(changed)
+            new.addfile(member, content)
+        for name, added in extra.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(added), int(time.time())
+            new.addfile(member, io.BytesIO(added))
+
+
+def _changed_weights(old: bytes, weights: Dict[str, Tensor]) -> bytes:
+    state = torch.load(io.BytesIO(old), map_location="cpu", **_SAFELY)
+    state.update({name: tensor.cpu() for name, tensor in weights.items()})
+    new = io.BytesIO()
+    torch.save(state, new)
+    return new.getvalue()
+
+
+def _changed_config(old: bytes, threshold: float) -> bytes:
+    config: Dict[str, Any] = json.loads(old)
+    config["model"].setdefault("policy", {"type": "confidence"})["threshold"] = threshold
+    return json.dumps(config, indent=4).encode()

@@ -1,0 +1,139 @@
+"""`allennlp calibrate`: temperatures for other data."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Dict, List
+
+import torch
+from allennlp.commands.subcommand import Subcommand
+
+from sledgehammer.archives import check_target, write_changed
+from sledgehammer.calibration import ExitCalibration, assess, fit_temperature
+from sledgehammer.commands.common import (
+    ArchiveCommand,
+    as_json,
+    open_and_run,
+    print_table,
+    warn_if_seen,
+    write_json,
+)
+from sledgehammer.outputs import ExitOutputs
+from sledgehammer.plots import check_plot, plot_reliability
+from sledgehammer.writing import check_folder, check_suffix
+
+REPORT = "calibration.json"
+"""The report's name within the new archive."""
+
+
+@Subcommand.register("calibrate")
+class Calibrate(ArchiveCommand):
+    """Fit an archive's temperatures to other data, and write a new archive.
+
+    Of each exit it prints temperature, negative log-likelihood (nats), expected calibration
+    error, Brier score and how well confidence separates right from wrong answers (area under the
+    ROC curve), before and after. "After" is measured on the rows that the one number was fitted
+    on.
+    """
+
+    example = (
+        "allennlp calibrate out/sst/model.tar.gz march.txt -o out/march.tar.gz --plot march.png"
+    )
+
+    def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
+        subparser.add_argument(
+            "-o", "--output", type=Path, required=True, metavar="NEW_ARCHIVE", help="to write"
+        )
+        subparser.add_argument("--force", action="store_true", help="overwrite NEW_ARCHIVE")
+        subparser.add_argument(
+            "--report", type=Path, metavar="FILE.json", help="the table, as JSON"
+        )
+        subparser.add_argument(
+            "--plot", type=Path, metavar="FILE.png|.svg|.pdf", help="reliability diagrams"
+        )
+
+    def run(self, arguments: argparse.Namespace) -> None:
+        check_target(arguments.output, arguments.archive, arguments.force)
+        if arguments.report:
+            check_suffix(arguments.report, [".json"])
+            check_folder(arguments.report)
+        if arguments.plot:
+            check_plot(arguments.plot, pages=False)
+        (model, _), _, outputs = open_and_run(arguments)
+        before = model.temperatures.tolist()
+        after = refit(outputs)
+        exits = _compare(outputs, model.exit_layers, before, after)
+        print_table([row for layer, states in exits.items() for row in _table_rows(layer, states)])
+        consequence = (
+            "it was chosen for temperatures that now change; choose it anew, on other rows"
+        )
+        report = {
+            "data": arguments.data,
+            "rows": len(outputs.hashes),
+            "exits": exits,
+            "warnings": warn_if_seen(model, "threshold", outputs.hashes, consequence),
+        }
+        content = json.dumps(as_json(report), indent=2).encode()
+        weights = {
+            "temperatures": torch.tensor(after),
+            "seen.temperatures": outputs.hashes,
+            "seen.threshold": model.seen.threshold,
+        }
+        if arguments.plot:
+            title = f"{arguments.data} ({len(outputs.hashes)} rows)"
+            plot_reliability(
+                _confidences(outputs, model.exit_layers, before, after), arguments.plot, title
+            )
+        if arguments.report:
+            write_json(report, arguments.report)
+        write_changed(arguments.archive, arguments.output, weights, extra={REPORT: content})
+        print(f"\nnew archive: {arguments.output}")
+
+
+def refit(outputs: ExitOutputs) -> List[float]:
+    """The temperature of every exit, fitted to labelled outputs."""
+    assert outputs.label is not None
+    return [fit_temperature(exit, outputs.label) for exit in outputs.logits.unbind(dim=1)]
+
+
+def _compare(
+    outputs: ExitOutputs, layers: List[int], before: List[float], after: List[float]
+) -> Dict[int, Dict[str, ExitCalibration]]:
+    assert outputs.label is not None
+    return {
+        layer: {
+            "before": assess(logits, outputs.label, old),
+            "after": assess(logits, outputs.label, new),
+        }
+        for layer, logits, old, new in zip(layers, outputs.logits.unbind(dim=1), before, after)
+    }
+
+
+def _table_rows(layer: int, states: Dict[str, ExitCalibration]) -> List[Dict[str, Any]]:
+    return [
+        {
+            "exit": f"layer {layer}" if when == "before" else "",
+            "": when,
+            "temperature": f"{state.temperature:.3f}",
+            "NLL": f"{state.nll:.4f}",
+            "calibration error": f"{state.calibration_error:.4f}",
+            "Brier score": f"{state.brier:.4f}",
+            "AUROC": f"{state.auroc:.4f}",
+        }
+        for when, state in states.items()
+    ]
+
+
+def _confidences(
+    outputs: ExitOutputs, layers: List[int], before: List[float], after: List[float]
+) -> Dict[int, Any]:
+    assert outputs.label is not None
+    found = {}
+    for layer, logits, old, new in zip(layers, outputs.logits.unbind(dim=1), before, after):
+        correct = logits.argmax(dim=-1) == outputs.label
+        old_confidence, new_confidence = (
+            torch.softmax(logits / temperature, dim=-1).max(dim=-1).values
+            for temperature in (old, new)
+        )
+        found[layer] = (old_confidence, new_confidence, correct)
+    return found

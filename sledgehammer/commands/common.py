@@ -1,0 +1,127 @@
+"""What our subcommands share: an archive and data in, tables out, errors in one line."""
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+from allennlp.commands.subcommand import Subcommand
+from allennlp.common.checks import ConfigurationError
+from tabulate import tabulate
+from torch import Tensor
+
+from sledgehammer.archives import Opened, open_archive
+from sledgehammer.dataset_readers.base import Row
+from sledgehammer.model import MultiExitClassifier
+from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits
+from sledgehammer.writing import replacing
+
+
+class ArchiveCommand(Subcommand):
+    """A subcommand that looks at an archive with some data.
+
+    A subclass has a docstring, of which the first line is the help, and `example`.
+    """
+
+    example = ""
+
+    def add_subparser(
+        self, parser: "argparse._SubParsersAction[argparse.ArgumentParser]"
+    ) -> argparse.ArgumentParser:
+        description = " ".join((self.__doc__ or "").split("\n\n")[0].split())
+        subparser = parser.add_parser(
+            self.name,
+            help=description,
+            description=description,
+            epilog=f"example:\n  {self.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        subparser.add_argument("archive", help="a trained archive (model.tar.gz), or its folder")
+        subparser.add_argument("data", help="labelled data, as the archive's reader takes it")
+        self.add_arguments(subparser)
+        common = subparser.add_argument_group("how the data are read and run")
+        common.add_argument(
+            "--json-lines",
+            action="store_true",
+            help='DATA has lines as for predict: {"text": ..., "label": ...}',
+        )
+        common.add_argument("--batch-size", type=positive_int, default=64, metavar="N")
+        common.add_argument("--cuda-device", type=int, default=-1, metavar="GPU", help="-1: CPU")
+        common.add_argument("--overrides", default="", metavar="JSON", help="of the config")
+        subparser.set_defaults(func=self._run_guarded)
+        return subparser
+
+    def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
+        raise NotImplementedError
+
+    def run(self, arguments: argparse.Namespace) -> None:
+        """Do it.
+
+        # Raises
+
+        `ConfigurationError` with what the user should know, before anything is written.
+        """
+        raise NotImplementedError
+
+    def _run_guarded(self, arguments: argparse.Namespace) -> None:
+        logging.getLogger().setLevel(logging.WARNING)
+        try:
+            self.run(arguments)
+        except ConfigurationError as error:
+            print(f"allennlp {self.name}: error: {error.message}", file=sys.stderr)
+            sys.exit(1)
+
+
+def positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def open_and_run(
+    arguments: argparse.Namespace, labelled: bool = True
+) -> "tuple[Opened, List[Row], ExitOutputs]":
+    """Load the archive, read the data, run all exits over them."""
+    opened = open_archive(arguments.archive, arguments.cuda_device, arguments.overrides)
+    rows = read_rows(opened.reader, arguments.data, arguments.json_lines, labelled)
+    return opened, rows, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
+
+
+def warn_if_seen(
+    model: MultiExitClassifier, used_for: str, hashes: Tensor, consequence: str
+) -> List[str]:
+    """Say so if rows are among those that temperatures or threshold were chosen on."""
+    overlap = model.seen.overlap(used_for, hashes)
+    if not overlap:
+        return []
+    verb = "fit the temperatures" if used_for == "temperatures" else "choose the threshold"
+    message = f"{overlap} of the {len(hashes)} rows were also used to {verb}: {consequence}"
+    print(f"warning: {message}", file=sys.stderr)
+    return [message]
+
+
+def print_table(rows: Sequence[Dict[str, Any]]) -> None:
+    """A Markdown table; all rows have the keys of the first."""
+    print(
+        tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True, stralign="right")
+    )
+
+
+def write_json(content: Any, target: Path) -> None:
+    with replacing(target) as partial:
+        partial.write_text(json.dumps(as_json(content), indent=2) + "\n", encoding="utf-8")
+
+
+def as_json(content: Any) -> Any:
+    """Dataclasses as objects; keys as strings, which they are in JSON anyway."""
+    if dataclasses.is_dataclass(content) and not isinstance(content, type):
+        return as_json(dataclasses.asdict(content))
+    if isinstance(content, dict):
+        return {str(key): as_json(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [as_json(value) for value in content]
+    return None if content != content else content  # JSON has no not-a-number

@@ -1,0 +1,150 @@
+"""`allennlp difficulty`: which texts are hard, by the exit that answers them."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+from allennlp.commands.subcommand import Subcommand
+from torch import Tensor
+
+from sledgehammer import difficulty
+from sledgehammer.archives import Opened
+from sledgehammer.commands.common import ArchiveCommand, as_json, open_and_run, print_table
+from sledgehammer.dataset_readers.base import Row
+from sledgehammer.outputs import ExitOutputs
+from sledgehammer.policies import checked_threshold
+from sledgehammer.writing import check_folder, check_suffix, replacing
+
+
+@Subcommand.register("difficulty")
+class Difficulty(ArchiveCommand):
+    """Rank texts from easy to hard by the layer that answers them.
+
+    The exit layer is the paper's measure of difficulty; within one, a higher confidence is
+    easier. Labels are used where the data have them.
+    """
+
+    example = "allennlp difficulty out/sst/model.tar.gz dev.txt --output ranked.jsonl"
+
+    def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
+        subparser.add_argument(
+            "--output", type=Path, metavar="FILE.jsonl", help="all rows, easiest first"
+        )
+        subparser.add_argument("--threshold", type=float, metavar="T", help="not the archive's own")
+        subparser.add_argument("--examples", type=int, default=3, metavar="N", help="of each kind")
+
+    def run(self, arguments: argparse.Namespace) -> None:
+        if arguments.output:
+            check_suffix(arguments.output, [".jsonl"])
+            check_folder(arguments.output)
+        if arguments.threshold is not None:
+            checked_threshold(arguments.threshold)
+        opened, rows, outputs = open_and_run(arguments, labelled=False)
+        if arguments.threshold is not None:
+            opened.model.policy.threshold = arguments.threshold
+        ranking = Ranking(opened, rows, outputs)
+        ranking.print_summary(arguments.examples)
+        if arguments.output:
+            with replacing(arguments.output) as partial:
+                lines = (json.dumps(as_json(line), ensure_ascii=False) for line in ranking.lines())
+                partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+class Ranking:
+    """Rows, what the exits said about them, and their order from easy to hard."""
+
+    def __init__(self, opened: Opened, rows: List[Row], outputs: ExitOutputs) -> None:
+        model = opened.model
+        self._fields = opened.reader.fields
+        self._names = model.vocab.get_index_to_token_vocabulary(model.label_namespace)
+        self._layers = model.exit_layers
+        self._rows = rows
+        self._tokens = outputs.tokens
+        self._threshold = model.policy.threshold
+        probs = torch.softmax(outputs.logits / model.temperatures.cpu()[:, None], dim=-1)
+        self._exit = model.policy.replay(probs)
+        self._confidence, self._predicted = probs.max(dim=-1)
+        self._correct: Optional[Tensor] = None  # (rows, exits)
+        if outputs.label is not None:
+            self._correct = self._predicted == outputs.label[:, None]
+        self.order = difficulty.rank(self._exit, self._confidence)
+
+    def lines(self) -> List[Dict[str, Any]]:
+        """One object a row, the easiest first."""
+        changed = difficulty.changes(self._predicted, self._layers)
+        return [
+            self._line(number, position, changed[position])
+            for number, position in enumerate(self.order.tolist(), start=1)
+        ]
+
+    def _line(self, number: int, position: int, changed: List[int]) -> Dict[str, Any]:
+        row, exit = self._rows[position], int(self._exit[position])
+        predicted = [self._names[i] for i in self._predicted[position].tolist()]
+        line: Dict[str, Any] = {"rank": number, "row": position + 1}
+        line.update(zip(self._fields, row.texts))
+        line.update(
+            exit_layer=self._layers[exit],
+            prediction=predicted[exit],
+            confidence=dict(zip(self._layers, self._confidence[position].tolist())),
+            predictions=dict(zip(self._layers, predicted)),
+            changed_at=changed,
+            tokens=int(self._tokens[position]),
+        )
+        if row.label is not None:
+            line.update(label=row.label, correct=predicted[exit] == row.label)
+        return line
+
+    def print_summary(self, examples: int) -> None:
+        print(f"{len(self._rows)} rows at threshold {self._threshold:g}\n")
+        answered = None
+        if self._correct is not None:
+            answered = self._correct.gather(1, self._exit[:, None]).squeeze(1)
+        classes = difficulty.classes(self._exit, self._tokens, self._layers, answered)
+        print_table(
+            [
+                {
+                    "exit layer": c.exit_layer,
+                    "rows": c.rows,
+                    "share": f"{c.share:.1%}",
+                    "accuracy": "" if c.accuracy is None else f"{c.accuracy:.1%}",
+                    "mean word pieces": "" if c.mean_tokens is None else f"{c.mean_tokens:.1f}",
+                }
+                for c in classes
+            ]
+        )
+        correlation = difficulty.length_correlation(self._exit, self._tokens)
+        if correlation is not None:
+            print(f"\nlength and exit layer: Spearman's rank correlation {correlation:+.2f}")
+        if self._correct is not None and len(self._layers) > 1:
+            self._print_consistency(self._correct)
+        for kind, positions in difficulty.examples(self.order, examples).items():
+            print(f"\n{kind}:")
+            for position in positions:
+                print(f"  {self._example(position)}")
+
+    def _print_consistency(self, correct: Tensor) -> None:
+        print("\nonce right, right at every later exit:\n")
+        rows = [
+            {
+                "first right at layer": c.exit_layer,
+                "rows": c.first_right,
+                "right ever after": f"{c.right_ever_after / c.first_right:.1%}"
+                if c.first_right
+                else "",
+            }
+            for c in difficulty.consistency(correct, self._layers)
+        ]
+        print_table(rows)
+
+    def _example(self, position: int) -> str:
+        row, exit = self._rows[position], int(self._exit[position])
+        prediction = self._names[int(self._predicted[position, exit])]
+        text = " / ".join(row.texts)
+        shown = text if len(text) <= 100 else text[:97] + "..."
+        gold = "" if row.label in (None, prediction) else f", but it is {row.label}"
+        return (
+            f"layer {self._layers[exit]}, {prediction} "
+            f"({float(self._confidence[position, exit]):.2f}){gold}: {shown}"
+        )

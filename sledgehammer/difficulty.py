@@ -1,0 +1,107 @@
+"""The exit layer as a measure of difficulty (Schwartz et al. 2020, sections 1 and 6)."""
+
+from dataclasses import dataclass
+from typing import Dict, List, Optional, Sequence
+
+import torch
+from scipy.stats import spearmanr
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class DifficultyClass:
+    """The rows that one exit answers; `accuracy` is `None` without labels or without rows."""
+
+    exit_layer: int
+    rows: int
+    share: float
+    accuracy: Optional[float]
+    mean_tokens: Optional[float]
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Of the rows that an exit is the first to get right, how many stay right above it."""
+
+    exit_layer: int
+    first_right: int
+    right_ever_after: int
+
+
+def rank(exit: Tensor, confidence: Tensor) -> Tensor:
+    """Positions of the rows, the easiest first: by exit, then by confidence there, high to low.
+
+    # Parameters
+
+    exit : `Tensor`
+        Shape (rows,): the position of the exit that answered.
+    confidence : `Tensor`
+        Shape (rows, exits).
+    """
+    answered = confidence.gather(1, exit[:, None]).squeeze(1)
+    by_confidence = torch.argsort(answered, descending=True, stable=True)
+    return by_confidence[torch.argsort(exit[by_confidence], stable=True)]
+
+
+def changes(predicted: Tensor, exit_layers: Sequence[int]) -> List[List[int]]:
+    """The layers at which each row's answer is another than that of the exit before.
+
+    `predicted` has the shape (rows, exits).
+    """
+    changed = predicted[:, 1:] != predicted[:, :-1]
+    return [
+        [layer for layer, is_other in zip(exit_layers[1:], row) if is_other]
+        for row in changed.tolist()
+    ]
+
+
+def classes(
+    exit: Tensor, tokens: Tensor, exit_layers: Sequence[int], correct: Optional[Tensor]
+) -> List[DifficultyClass]:
+    """What the rows of each exit have in common.
+
+    # Parameters
+
+    exit, tokens : `Tensor`
+        Shape (rows,): the position of the exit that answered; word pieces.
+    exit_layers : `Sequence[int]`
+    correct : `Tensor`, optional
+        Shape (rows,), bool: whether the answers are right, if that is known.
+    """
+    found = []
+    for position, layer in enumerate(exit_layers):
+        members = exit == position
+        rows = int(members.sum())
+        accuracy = None
+        if correct is not None and rows:
+            accuracy = float(correct[members].double().mean())
+        mean_tokens = float(tokens[members].double().mean()) if rows else None
+        found.append(DifficultyClass(layer, rows, rows / len(exit), accuracy, mean_tokens))
+    return found
+
+
+def length_correlation(exit: Tensor, tokens: Tensor) -> Optional[float]:
+    """Spearman's rank correlation of length and exit; `None` if either is the same everywhere."""
+    if len(exit.unique()) < 2 or len(tokens.unique()) < 2:
+        return None
+    return float(spearmanr(tokens.numpy(), exit.numpy()).statistic)
+
+
+def consistency(correct: Tensor, exit_layers: Sequence[int]) -> List[Consistency]:
+    """The paper's consistency: once right, right at every later exit (section 6).
+
+    `correct` has the shape (rows, exits), bool. The last exit has no later one and is left out.
+    """
+    first = correct.long().argmax(dim=1)
+    found = []
+    for position, layer in enumerate(exit_layers[:-1]):
+        members = correct.any(dim=1) & (first == position)
+        ever_after = correct[members][:, position:].all(dim=1)
+        found.append(Consistency(layer, int(members.sum()), int(ever_after.sum())))
+    return found
+
+
+def examples(order: Tensor, count: int) -> Dict[str, List[int]]:
+    """Positions of the easiest and of the hardest rows, the hardest first."""
+    positions = order.tolist()
+    return {"easiest": positions[:count], "hardest": positions[::-1][:count]}

@@ -1,0 +1,150 @@
+"""What all exits say about some rows: one pass, from which every policy can be replayed."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+from allennlp.common import Tqdm
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Batch, Instance
+from allennlp.data.fields import TransformerTextField
+from allennlp.nn import util
+from torch import Tensor
+
+from sledgehammer.dataset_readers.base import Row, TransformerReader
+from sledgehammer.dataset_readers.json_lines import json_rows
+from sledgehammer.encoder import TokenTensors
+from sledgehammer.model import MultiExitClassifier
+from sledgehammer.seen import row_hashes
+
+
+@dataclass
+class ExitOutputs:
+    """The exits' answers to some rows, in the order of the rows.
+
+    # Parameters
+
+    logits : `Tensor`
+        Shape (rows, exits, labels), uncalibrated.
+    label : `Optional[Tensor]`
+        Shape (rows,), long; `None` unless every row has one.
+    hashes : `Tensor`
+        Shape (rows,), int64: fingerprints (see `row_hashes`).
+    tokens : `Tensor`
+        Shape (rows,), long: word pieces of each row.
+    """
+
+    logits: Tensor
+    label: Optional[Tensor]
+    hashes: Tensor
+    tokens: Tensor
+
+
+def read_rows(
+    reader: TransformerReader, path: str, json_lines: bool = False, labelled: bool = True
+) -> List[Row]:
+    """The rows of a data file, read by the archive's reader or as JSON lines.
+
+    # Parameters
+
+    json_lines : `bool`, optional (default = `False`)
+        Whether the file has the lines that `allennlp predict` takes, each maybe with a `"label"`.
+    labelled : `bool`, optional (default = `True`)
+        Whether every row must have a label.
+
+    # Raises
+
+    `ConfigurationError` if there are no rows, one is malformed, or a label is missing.
+    """
+    all_rows = json_rows(path, reader.fields) if json_lines else reader.selected_rows(path)
+    rows = list(islice(all_rows, reader.max_instances))
+    if not rows:
+        raise ConfigurationError(f"no rows in {path!r}: it needs at least one labelled row")
+    missing = sum(row.label is None for row in rows)
+    if labelled and missing:
+        raise ConfigurationError(
+            f"{path!r}: {missing} of {len(rows)} rows have no label, and labels are needed here"
+        )
+    return rows
+
+
+def run_all_exits(
+    model: MultiExitClassifier, reader: TransformerReader, rows: Sequence[Row], batch_size: int = 64
+) -> ExitOutputs:
+    """Run every exit on every row, in batches of rows of about the same length.
+
+    # Raises
+
+    `ConfigurationError` for a label that the model does not know.
+    """
+    label = _label_indices(model, rows)
+    logits, hashes, lengths, order = [], [], [], []
+    device = next(model.parameters()).device
+    with torch.no_grad(), _all_exits(model):
+        for tokens, positions in Tqdm.tqdm(
+            token_batches(model, reader, rows, batch_size), "running all exits"
+        ):
+            order.append(positions)
+            hashes.append(row_hashes(tokens))
+            lengths.append(tokens["attention_mask"].sum(dim=1))
+            logits.append(model(util.move_to_device(tokens, device))["logits"].float().cpu())
+    back = torch.argsort(torch.cat(order))
+    return ExitOutputs(
+        torch.cat(logits)[back], label, torch.cat(hashes)[back], torch.cat(lengths)[back]
+    )
+
+
+def token_batches(
+    model: MultiExitClassifier, reader: TransformerReader, rows: Sequence[Row], batch_size: int
+) -> List[Tuple[TokenTensors, Tensor]]:
+    """The model's input for rows of about the same length, longest first.
+
+    # Returns
+
+    A list of batches: their tokens, each tensor of shape (rows, tokens), on the CPU; and the
+    positions of their rows.
+    """
+    instances = [reader.instance(row._replace(label=None)) for row in rows]
+    lengths = torch.tensor([len(_tokens(instance).input_ids) for instance in instances])
+    order = torch.argsort(lengths, descending=True, stable=True)
+    batches = []
+    for positions in order.split(batch_size):
+        batch = Batch([instances[i] for i in positions])
+        batch.index_instances(model.vocab)
+        tokens: Any = batch.as_tensor_dict()["tokens"]
+        batches.append((tokens, positions))
+    return batches
+
+
+def _tokens(instance: Instance) -> TransformerTextField:
+    tokens = instance["tokens"]
+    assert isinstance(tokens, TransformerTextField)
+    return tokens
+
+
+def _label_indices(model: MultiExitClassifier, rows: Iterable[Row]) -> Optional[Tensor]:
+    known = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
+    labels = [row.label for row in rows]
+    for number, label in enumerate(labels, start=1):
+        if label is not None and label not in known:
+            raise ConfigurationError(
+                f"row {number} has the label {label!r}, which the model does not know; "
+                f"it knows {', '.join(known)}"
+            )
+    if None in labels:
+        return None
+    return torch.tensor([known[label] for label in labels if label is not None])
+
+
+@contextmanager
+def _all_exits(model: MultiExitClassifier) -> Iterator[None]:
+    before = model.training, model.always_run_all_exits
+    model.eval()
+    model.always_run_all_exits = True
+    try:
+        yield
+    finally:
+        model.train(before[0])
+        model.always_run_all_exits = before[1]

@@ -1,0 +1,48 @@
+"""Writing files whole or not at all."""
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, Sequence
+
+from allennlp.common.checks import ConfigurationError
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path beside `target` to write to, which becomes `target` at the end of the block.
+
+    When the block fails or is interrupted, nothing is left behind and `target` is as before.
+    """
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o666 & ~_umask())
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_folder(target: Path) -> None:
+    """Raise a `ConfigurationError` if there is no folder for `target`, or it is one itself."""
+    if not target.absolute().parent.is_dir():
+        raise ConfigurationError(f"cannot write {str(target)!r}: no folder {target.parent}")
+    if target.is_dir():
+        raise ConfigurationError(f"cannot write {str(target)!r}: it is a folder")
+
+
+def check_suffix(target: Path, suffixes: Sequence[str]) -> None:
+    """Raise a `ConfigurationError` if the file's name ends in none of the suffixes."""
+    if target.suffix not in suffixes:
+        raise ConfigurationError(
+            f"cannot write {str(target)!r}: the name must end in one of {', '.join(suffixes)}"
+        )
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
