@@ -117,7 +117,9 @@ def write_json(content: Any, target: Path) -> None:
 
 
 def as_json(content: Any) -> Any:
-    """Dataclasses as objects; keys as strings, which they are in JSON anyway."""
+    """Dataclasses and named tuples as objects; keys as strings, which they are in JSON anyway."""
+    if hasattr(content, "_asdict"):
+        return as_json(content._asdict())
     if dataclasses.is_dataclass(content) and not isinstance(content, type):
         return as_json(dataclasses.asdict(content))
     if isinstance(content, dict):

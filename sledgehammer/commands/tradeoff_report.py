@@ -26,7 +26,11 @@ def print_curves(report: Dict[str, Any]) -> None:
         _cells(f"only layer {list(p.shares)[i]}", p) for i, p in enumerate(curves["single exits"])
     ]
     others = [
-        _cells(f"{name}" + (f" at {p.threshold:.4g}" if len(points) > 1 else ""), p, shares=False)
+        _cells(
+            short_name(name) + (f" at {p.threshold:.4g}" if len(points) > 1 else ""),
+            p,
+            shares=False,
+        )
         for name, points in report["versus"].items()
         for p in (points[i] for i in _spread(points, 6))
     ]
@@ -92,7 +96,12 @@ def lines(report: Dict[str, Any]) -> List[Line]:
         Line("oracle", curves["oracle"], "marks"),
     ]
     others = report["versus"].items()
-    return drawn + [Line(n, p, "marks" if len(p) == 1 else "line") for n, p in others]
+    return drawn + [Line(short_name(n), p, "marks" if len(p) == 1 else "line") for n, p in others]
+
+
+def short_name(archive: str) -> str:
+    """The archive's folder, if it has AllenNLP's usual name in it."""
+    return archive.removesuffix("/model.tar.gz")
 
 
 def write_csv(report: Dict[str, Any], target: Path) -> None:

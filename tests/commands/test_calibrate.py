@@ -1,0 +1,92 @@
+"""`allennlp calibrate` on a tiny archive."""
+
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from sledgehammer.archives import open_archive
+from sledgehammer.calibration import nll
+from sledgehammer.commands.calibrate import REPORT, Calibrate
+from sledgehammer.outputs import read_rows, run_all_exits
+from tests.cli import run_command
+from tests.conftest import FIXTURES
+
+TRAIN = str(FIXTURES / "sst/train.txt")
+
+
+def test_new_archive_has_temperatures_that_fit_the_data(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    target, report_file = tmp_path / "new.tar.gz", tmp_path / "report.json"
+    before = tiny_archive.read_bytes()
+    run_command(
+        Calibrate(), str(tiny_archive), TRAIN, "-o", str(target), "--report", str(report_file),
+        "--plot", str(tmp_path / "reliability.svg"),
+    )  # fmt: skip
+    assert tiny_archive.read_bytes() == before
+    assert (tmp_path / "reliability.svg").stat().st_size > 1000
+    table = capsys.readouterr().out
+    assert "AUROC" in table and "layer 3" in table and f"new archive: {target}" in table
+
+    old, new = open_archive(str(tiny_archive)), open_archive(str(target))
+    rows = read_rows(new.reader, TRAIN)
+    outputs = run_all_exits(new.model, new.reader, rows)
+    report = json.loads(report_file.read_text())
+    assert report["rows"] == len(rows)
+    for position, layer in enumerate(new.model.exit_layers):
+        states = report["exits"][str(layer)]
+        logits = outputs.logits[:, position]
+        for state, model in (("before", old.model), ("after", new.model)):
+            temperature = float(model.temperatures[position])
+            assert states[state]["temperature"] == pytest.approx(temperature)
+            assert states[state]["nll"] == pytest.approx(
+                nll(logits, outputs.label, temperature), rel=1e-4
+            )
+        assert (
+            states["after"]["nll"]
+            <= min(states["before"]["nll"], nll(logits, outputs.label)) + 1e-6
+        )
+    assert sorted(new.model.seen.temperatures.tolist()) == sorted(outputs.hashes.tolist())
+    with tarfile.open(target) as tar:
+        assert json.load(tar.extractfile(REPORT)) == report  # type: ignore[arg-type]
+
+
+def test_it_can_be_calibrated_again(tiny_archive: Path, tmp_path: Path) -> None:
+    once, twice = str(tmp_path / "once.tar.gz"), str(tmp_path / "twice.tar.gz")
+    run_command(Calibrate(), str(tiny_archive), TRAIN, "-o", once)
+    run_command(Calibrate(), once, str(FIXTURES / "sst/dev.txt"), "-o", twice)
+    with tarfile.open(twice) as tar:
+        assert tar.getnames().count(REPORT) == 1
+        assert json.load(tar.extractfile(REPORT))["rows"] == 5  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["missing.tar.gz", TRAIN, "-o", "{tmp}/new.tar.gz"], "no archive at 'missing.tar.gz'"),
+        (["{archive}", "missing.txt", "-o", "{tmp}/new.tar.gz"], "no data at 'missing.txt'"),
+        (["{archive}", TRAIN, "-o", "{archive}", "--force"], "is the old archive"),
+        (["{archive}", TRAIN, "-o", "{tmp}/there"], "exists: give another name, or --force"),
+        (["{archive}", "{tmp}/there", "-o", "{tmp}/new.tar.gz"], "no rows in"),
+        (["{archive}", TRAIN, "-o", "{tmp}/new.tar.gz", "--plot", "x.html"], "must end in one of"),
+        (["{archive}", TRAIN, "-o", "{tmp}/new.tar.gz", "--report", "x"], "must end in one of"),
+    ],
+)
+def test_mistakes_are_told_in_a_line_and_nothing_is_written(
+    tiny_archive: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    arguments: "list[str]",
+    message: str,
+) -> None:
+    (tmp_path / "there").write_text("")
+    filled = [a.format(tmp=tmp_path, archive=tiny_archive) for a in arguments]
+    with pytest.raises(SystemExit) as caught:
+        run_command(Calibrate(), *filled)
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert "allennlp calibrate: error: " in error and message in error
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert (tmp_path / "there").read_text() == ""

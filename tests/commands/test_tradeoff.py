@@ -1,0 +1,162 @@
+"""`allennlp tradeoff` on a tiny archive."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+
+from sledgehammer.archives import open_archive
+from sledgehammer.commands.calibrate import Calibrate
+from sledgehammer.commands.tradeoff import TradeoffCommand
+from tests.cli import allennlp, run_command
+from tests.conftest import FIXTURES
+from tests.training import DEV
+
+TRAIN = str(FIXTURES / "sst/train.txt")
+
+
+def tradeoff(*arguments: object) -> None:
+    run_command(TradeoffCommand(), *map(str, arguments))
+
+
+def report(tmp_path: Path, *arguments: object) -> Dict[str, Any]:
+    tradeoff(*arguments, "--output", tmp_path / "report.json")
+    return json.loads((tmp_path / "report.json").read_text())
+
+
+def test_the_whole_curve(tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    found = report(tmp_path, tiny_archive, TRAIN)
+    curve = found["curves"]["policy"]
+    assert (curve[0]["threshold"], curve[-1]["threshold"]) == (0.0, 1.0)
+    assert (curve[0]["layer_speedup"], curve[-1]["layer_speedup"]) == (4.0, 1.0)
+    assert len(found["curves"]["random"]) == len(curve)
+    assert len(found["curves"]["single exits"]) == 3
+    assert found["rows"] == 9 and found["exit_layers"] == [0, 2, 3]
+    assert found["warnings"] == []
+    printed = capsys.readouterr().out
+    assert "random exits" in printed and "oracle" in printed and "only layer 2" in printed
+
+
+def test_every_distinct_threshold(tiny_archive: Path, tmp_path: Path) -> None:
+    grid = report(tmp_path, tiny_archive, TRAIN)["curves"]["policy"]
+    exact = report(tmp_path, tiny_archive, TRAIN, "--exact")["curves"]["policy"]
+    assert len(exact) <= 9 * 2 + 2
+    seen = {(point["accuracy"], point["mean_layers"]) for point in exact}
+    assert all((point["accuracy"], point["mean_layers"]) in seen for point in grid)
+
+
+def test_csv_has_a_row_for_every_point(tiny_archive: Path, tmp_path: Path) -> None:
+    target = tmp_path / "curve.csv"
+    tradeoff(tiny_archive, TRAIN, "--thresholds", 0.5, 1.0, "--output", target)
+    with open(target, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["curve"] for row in rows] == ["policy"] * 2 + ["random"] * 2 + [
+        "single exits"
+    ] * 3 + ["oracle"]
+    assert rows[1]["threshold"] == "1.0" and rows[1]["share_at_exit_3"] == "1.0"
+
+
+def test_other_archives_in_the_same_plot(tiny_archive: Path, tmp_path: Path) -> None:
+    page = tmp_path / "curve.html"
+    found = report(tmp_path, tiny_archive, TRAIN, "--versus", tiny_archive, "--plot", page)
+    assert found["versus"] == {str(tiny_archive): found["curves"]["policy"]}
+    assert tiny_archive.parent.parent.name in page.read_text()
+
+
+def test_measured_thresholds(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    found = report(
+        tmp_path, tiny_archive, TRAIN, "--measure", 0.0, "--measure-batch-size", 2,
+        "--measure-rows", 4, "--measure-rounds", 2,
+    )["measured"]  # fmt: skip
+    assert [point["threshold"] for point in found["points"]] == [0.0, 1.0]
+    assert (found["rows"], found["batch_size"], found["rounds"]) == (4, 2, 2)
+    assert "4 texts, batch size 2" in capsys.readouterr().out
+
+
+def test_choose_and_write(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    target = tmp_path / "new.tar.gz"
+    before = tiny_archive.read_bytes()
+    found = report(tmp_path, tiny_archive, TRAIN, "--min-speedup", 1.5, "--write", target)["chosen"]
+    assert found["layer_speedup"] >= 1.5
+    assert f"chosen threshold: {found['threshold']:.6g}" in capsys.readouterr().out
+    opened = open_archive(str(target))
+    assert opened.model.policy.threshold == found["threshold"]
+    assert len(opened.model.seen.threshold) == 9
+    assert opened.model.seen.temperatures.equal(
+        open_archive(str(tiny_archive)).model.seen.temperatures
+    )
+    assert tiny_archive.read_bytes() == before
+
+
+def test_rows_used_twice_are_pointed_out(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (warning,) = report(tmp_path, tiny_archive, DEV)["warnings"]
+    assert warning.startswith("5 of the 5 rows were also used to fit the temperatures")
+    assert f"warning: {warning}" in capsys.readouterr().err
+    chosen = tmp_path / "chosen.tar.gz"
+    tradeoff(tiny_archive, TRAIN, "--min-speedup", 1, "--write", chosen)
+    run_command(Calibrate(), str(chosen), TRAIN, "-o", str(tmp_path / "calibrated.tar.gz"))
+    assert "9 of the 9 rows were also used to choose the threshold" in capsys.readouterr().err
+
+
+def test_no_threshold_is_safe_on_ten_rows(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    target = tmp_path / "new.tar.gz"
+    tradeoff(
+        tiny_archive, TRAIN, "--max-accuracy-drop", 0.01, "--delta", 0.1, "--write", target
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "No threshold can be shown to keep the accuracy-drop below 0.01" in printed
+    assert open_archive(str(target)).model.policy.threshold == 1.0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--min-accuracy", "0.9", "--min-speedup", "4.1"], "no threshold gives that"),
+        (["--write", "{tmp}/new.tar.gz"], "--write needs a condition"),
+        (["--delta", "0.1"], "--delta guarantees either"),
+        (["--delta", "2", "--max-accuracy-drop", "0.1"], "--delta must be between 0 and 1"),
+        (["--min-accuracy", "92"], "--min-accuracy must be between 0 and 1"),
+        (["--thresholds", "1.5"], "threshold must be a number between 0 and 1, got 1.5"),
+        (["--output", "{tmp}/report.txt"], "must end in one of .json, .csv"),
+        (["--plot", "{tmp}/missing/curve.png"], "no folder"),
+        (["--versus", "missing.tar.gz"], "no archive at 'missing.tar.gz'"),
+        (["--min-speedup", "1", "--write", "{tmp}/there"], "exists: give another name"),
+    ],
+)
+def test_mistakes_are_told_in_a_line_and_nothing_is_written(
+    tiny_archive: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    arguments: "list[str]",
+    message: str,
+) -> None:
+    (tmp_path / "there").write_text("old")
+    outputs = ["--output", f"{tmp_path}/out.csv"] if "--output" not in arguments else []
+    filled = [argument.format(tmp=tmp_path) for argument in arguments]
+    with pytest.raises(SystemExit) as caught:
+        tradeoff(tiny_archive, TRAIN, *filled, *outputs)
+    assert caught.value.code == 1
+    error = capsys.readouterr().err
+    assert "allennlp tradeoff: error: " in error and message in error
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert (tmp_path / "there").read_text() == "old"
+
+
+def test_the_commands_are_allennlps(tiny_archive: Path, tmp_path: Path) -> None:
+    """In a process of its own, as a user types it: tables on standard output, nothing else."""
+    done = allennlp("tradeoff", str(tiny_archive), TRAIN, "--thresholds", "0.5", "1.0")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("|") and "oracle" in done.stdout
+    help_text = allennlp("--help").stdout
+    assert all(name in help_text for name in ("calibrate", "tradeoff", "difficulty"))
+    assert "example:" in allennlp("calibrate", "--help").stdout
