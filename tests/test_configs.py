@@ -68,7 +68,7 @@ def test_overrides_reach_the_values_that_people_change(name: str) -> None:
     assert params["trainer"]["optimizer"]["lr"] == 1.0
 
 
-@pytest.mark.parametrize("name", ("ag_news", "imdb", "quickstart"))
+@pytest.mark.parametrize("name", ("ag_news", "imdb"))
 def test_datasets_without_a_validation_set_hold_one_out(name: str) -> None:
     params = config(name)
     assert params["train_data_path"].endswith("#train")

@@ -1,4 +1,4 @@
-"""python -m benchmarks.study DATASET [--data FOLDER] [--out FOLDER]"""
+"""Train, measure and report one dataset of the study; what is finished is not done again."""
 
 import argparse
 import os
@@ -15,11 +15,15 @@ def main() -> None:
     arguments = parser.parse_args()
 
     import sledgehammer.plugin  # noqa: F401
+    from benchmarks.study import report
+    from benchmarks.study.measuring import measure_all, write_results
     from benchmarks.study.plan import DATASETS, runs
     from benchmarks.study.training import train_all
 
     dataset = DATASETS[arguments.dataset]
     train_all(runs(dataset), arguments.data, arguments.out)
+    print(write_results(measure_all(dataset, arguments.data, arguments.out), report.RESULTS))
+    report.write()
 
 
 if __name__ == "__main__":

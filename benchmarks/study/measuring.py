@@ -1,0 +1,212 @@
+"""Measures the trained runs of a dataset: accuracy, layers, wall-clock, cost of training."""
+
+import json
+import platform
+from datetime import date
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from benchmarks.study.plan import FULL_LAYERS, SYSTEMS, Dataset, Run, runs, test_path
+from benchmarks.study.training import archive
+from sledgehammer.archives import Opened, open_archive
+from sledgehammer.commands.common import as_json
+from sledgehammer.dataset_readers.base import Row
+from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits, token_batches
+from sledgehammer.timing import Timing, alternate
+from sledgehammer.tradeoff import Point, Tradeoff
+from sledgehammer.writing import replacing
+
+TIMED_LAYERS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0)
+"""Mean layers at which the multi-exit model is timed."""
+TIMED_ROWS = 60
+ROUNDS = 5
+TRAINING_BATCHES = 3
+
+
+def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, Any]:
+    """All figures of the runs that are trained, at least those of the first seed.
+
+    What the exits said is kept beside the archives.
+    """
+    done = [run for run in runs(dataset) if archive(run, out).is_file()]
+    systems: Dict[str, Any] = {name: {"runs": []} for name in (*SYSTEMS, "uncalibrated", "oracle")}
+    rows: List[Row] = []
+    for run in done:
+        opened = open_archive(str(archive(run, out)))
+        opened.reader.max_instances = dataset.test_rows
+        rows = rows or read_rows(opened.reader, test_path(dataset, data))
+        outputs = _outputs(opened, rows, archive(run, out).parent / "test_outputs.safetensors")
+        temperatures = opened.model.temperatures
+        calibrated = _tradeoff(opened, outputs, temperatures)
+        _add(systems[run.system], run, _curve(calibrated), temperatures)
+        if run.system == "multi_exit":
+            plain = torch.ones_like(temperatures)
+            _add(systems["uncalibrated"], run, _curve(_tradeoff(opened, outputs, plain)), plain)
+            _add(systems["oracle"], run, [calibrated.oracle()])
+    first = {s: open_archive(str(archive(Run(dataset, s, dataset.seeds[0]), out))) for s in SYSTEMS}
+    curve = systems["multi_exit"]["runs"][0]["curve"]
+    for name, timing in _wall_clock(first, rows, curve).items():
+        systems[name]["wall_clock"] = timing
+    for name, timing in _training_cost(first, rows).items():
+        systems[name]["training_time"] = timing
+    for name, opened in first.items():
+        systems[name]["extra_parameters"] = _parameters(opened) / _parameters(first["standard"]) - 1
+    return {
+        "dataset": dataset.name,
+        "rows": {
+            "train": dataset.train_rows,
+            "validation": dataset.validation_rows,
+            "test": len(rows),
+        },
+        "max_length": dataset.max_length,
+        "seeds": sorted({run.seed for run in done}),
+        "date": date.today().isoformat(),
+        "machine": _machine(),
+        "timed": {"rows": min(TIMED_ROWS, len(rows)), "batch_size": 1, "rounds": ROUNDS},
+        "systems": systems,
+    }
+
+
+def write_results(results: Dict[str, Any], folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{results['dataset']}.json"
+    with replacing(target) as partial:
+        partial.write_text(json.dumps(as_json(_rounded(results)), indent=1) + "\n")
+    return target
+
+
+def _outputs(opened: Opened, rows: Sequence[Row], cache: Path) -> ExitOutputs:
+    if cache.is_file():
+        return ExitOutputs(**load_file(cache))
+    outputs = run_all_exits(opened.model, opened.reader, rows)
+    with replacing(cache) as partial:
+        save_file({name: tensor.contiguous() for name, tensor in vars(outputs).items()}, partial)
+    return outputs
+
+
+def _tradeoff(opened: Opened, outputs: ExitOutputs, temperatures: torch.Tensor) -> Tradeoff:
+    assert outputs.label is not None
+    probs = torch.softmax(outputs.logits / temperatures[:, None], dim=-1)
+    model = opened.model
+    return Tradeoff(probs, outputs.label, model.exit_layers, FULL_LAYERS, model.policy)
+
+
+def _curve(tradeoff: Tradeoff) -> List[Point]:
+    return tradeoff.curve(tradeoff.grid() if len(tradeoff.exit_layers) > 1 else [1.0])
+
+
+def _add(
+    system: Dict[str, Any],
+    run: Run,
+    curve: List[Point],
+    temperatures: Optional[torch.Tensor] = None,
+) -> None:
+    found = {"seed": run.seed, "curve": curve}
+    if temperatures is not None:
+        found["temperatures"] = temperatures.tolist()
+    system["runs"].append(found)
+
+
+def _wall_clock(
+    first: Dict[str, Opened], rows: Sequence[Row], curve: Sequence[Point]
+) -> Dict[str, List[Dict[str, Any]]]:
+    """One text at a time, all systems in turns; speedups are against the standard baseline."""
+    sample = [rows[i * len(rows) // TIMED_ROWS] for i in range(min(TIMED_ROWS, len(rows)))]
+    variants: Dict[Tuple[str, float], Callable[[], None]] = {}
+    layers: Dict[Tuple[str, float], float] = {}
+    for name in ("standard", "efficient_0", "efficient_1", "efficient_3", "multi_exit"):
+        model, reader = first[name]
+        batches = [tokens for tokens, _ in token_batches(model, reader, sample, 1)]
+        thresholds = [1.0] if name != "multi_exit" else _thresholds_for(curve)
+        for threshold in thresholds:
+
+            def run(
+                model: Any = model, batches: Any = batches, key: Any = (name, threshold)
+            ) -> None:
+                model.policy.threshold = key[1]
+                with torch.no_grad():
+                    layers[key] = float(np.mean([int(model(t)["layers_run"]) for t in batches]))
+
+            variants[name, threshold] = run
+    timings = alternate(variants, ROUNDS)
+    found: Dict[str, List[Dict[str, Any]]] = {}
+    for (name, threshold), timing in timings.items():
+        found.setdefault(name, []).append(
+            {
+                "threshold": threshold,
+                "mean_layers": layers[name, threshold],
+                "milliseconds": 1000 * timing.median / len(sample),
+                **_ratio(timing.ratio(timings["standard", 1.0])),
+            }
+        )
+    return found
+
+
+def _thresholds_for(curve: Sequence[Point]) -> List[float]:
+    """Those whose mean layers are nearest to `TIMED_LAYERS`."""
+    nearest = [min(curve, key=lambda p: abs(p.mean_layers - wanted)) for wanted in TIMED_LAYERS]
+    return sorted({point.threshold for point in nearest if point.threshold is not None})
+
+
+def _training_cost(first: Dict[str, Opened], rows: Sequence[Row]) -> Dict[str, Dict[str, Any]]:
+    """Time of the same training steps, relative to the standard baseline, in turns."""
+    steps: Dict[str, Callable[[], None]] = {}
+    for name, (model, reader) in first.items():
+        vocab = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
+        batches = [
+            (tokens, torch.tensor([vocab[str(rows[i].label)] for i in positions]))
+            for tokens, positions in token_batches(model, reader, rows[: 32 * TRAINING_BATCHES], 32)
+        ]
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
+
+        def train(model: Any = model, batches: Any = batches, optimizer: Any = optimizer) -> None:
+            model.train()
+            for tokens, label in batches:
+                optimizer.zero_grad()
+                model(tokens, label)["loss"].backward()
+                optimizer.step()
+
+        steps[name] = train
+    timings = alternate(steps, ROUNDS)
+    return {name: _ratio(timings["standard"].ratio(t)) for name, t in timings.items()}
+
+
+def _ratio(timing: Timing) -> Dict[str, Any]:
+    return {"ratio": timing.median, "quartiles": timing.quartiles}
+
+
+def _parameters(opened: Opened) -> int:
+    return sum(parameter.numel() for parameter in opened.model.parameters())
+
+
+def _machine() -> Dict[str, Any]:
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _rounded(content: Any) -> Any:
+    content = as_json(content)
+    if isinstance(content, dict):
+        return {key: _rounded(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_rounded(value) for value in content]
+    return float(f"{content:.6g}") if isinstance(content, float) else content
