@@ -1,7 +1,6 @@
-"""Every instance exactly once: held-out parts, loader workers, distributed ranks."""
+"""What all readers do with their rows: tokenise, truncate, shard."""
 
 from collections import Counter
-from pathlib import Path
 from typing import List, Optional
 
 import pytest
@@ -12,8 +11,7 @@ from allennlp.data import DatasetReader, Instance, Vocabulary
 from allennlp.data.data_loaders import MultiProcessDataLoader
 from allennlp.data.dataset_readers.dataset_reader import DistributedInfo
 
-from sledgehammer.dataset_readers import ImdbReader
-from sledgehammer.dataset_readers.holdout import held_out, split_path
+from sledgehammer.dataset_readers import ImdbReader, SnliReader
 from tests.conftest import FIXTURES, TINY_BERT
 
 REVIEWS = str(FIXTURES / "quickstart/aclImdb/test")
@@ -31,6 +29,27 @@ def read(path: str = REVIEWS, max_instances: Optional[int] = None) -> Counter:
     return ids(list(reader(max_instances).read(path)))
 
 
+def test_text_to_instance_without_a_label(snli_reader: SnliReader) -> None:
+    assert "label" not in reader().text_to_instance("a good film")
+    pair = snli_reader.text_to_instance("a boy", "a man")
+    types = pair["tokens"].token_type_ids.tolist()
+    assert "label" not in pair and sorted(set(types)) == [0, 1]
+
+
+def test_long_texts_are_truncated_pairs_longest_first() -> None:
+    reader = SnliReader(model_name=TINY_BERT, max_length=16)
+    long, short = "a boy " * 30, "a dog"
+    assert len(reader.text_to_instance(long, short)["tokens"].input_ids) == 16
+    ids = reader.text_to_instance(long, short)["tokens"].input_ids.tolist()
+    alone = reader.text_to_instance("", short)["tokens"].input_ids.tolist()
+    assert ids[-3:] == alone[-3:]  # the short text is whole
+    empty = ImdbReader(model_name=TINY_BERT).text_to_instance("")
+    assert len(empty["tokens"].input_ids) == 2
+    for bad in (0, "512", 10_000):
+        with pytest.raises(ConfigurationError, match="max_length"):
+            SnliReader(model_name=TINY_BERT, max_length=bad)
+
+
 def test_parts_are_disjoint_and_complete() -> None:
     train, validation = read(f"{REVIEWS}#train"), read(f"{REVIEWS}#validation")
     assert sum(validation.values()) == 30
@@ -38,33 +57,9 @@ def test_parts_are_disjoint_and_complete() -> None:
     assert not set(train) & set(validation)
 
 
-def test_the_choice_is_the_same_everywhere() -> None:
-    texts = [f"text {number}" for number in range(10)]
-    assert held_out(texts, 3) == {3, 6, 7}
-
-
-def test_equal_texts_stay_together() -> None:
-    texts = ["same"] * 4 + [f"other {number}" for number in range(4)]
-    assert held_out(texts, 2) <= {4, 5, 6, 7}
-    with pytest.raises(ConfigurationError, match="can't be met"):
-        held_out(["same"] * 5, 2)
-
-
-@pytest.mark.parametrize("size", [0, 5, -1])
-def test_bad_sizes(size: int) -> None:
-    with pytest.raises(ConfigurationError, match="between 1 and 4"):
-        held_out(list("abcde"), size)
-
-
 def test_part_without_a_size() -> None:
     with pytest.raises(ConfigurationError, match="give the dataset reader a validation_size"):
         list(ImdbReader(model_name=TINY_BERT).read(f"{REVIEWS}#train"))
-
-
-def test_paths() -> None:
-    assert split_path("a#b.csv#train") == ("a#b.csv", "train")
-    assert split_path("a!b#validation") == ("a!b", "validation")
-    assert split_path("a#b.csv") == ("a#b.csv", "")
 
 
 @pytest.mark.parametrize("max_instances", [None, 11])
@@ -90,15 +85,3 @@ def test_distributed_ranks(monkeypatch: pytest.MonkeyPatch, max_instances: Optio
             patch.setattr(dist, "get_world_size", lambda: 3)
             found += ids(list(worker.read(REVIEWS)))
     assert found == expected
-
-
-def test_half_written_snapshot_never_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from transformers import PretrainedConfig
-
-    def fails(*_: object, **__: object) -> None:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(PretrainedConfig, "save_pretrained", fails)
-    with pytest.raises(OSError, match="disk full"):
-        ImdbReader(model_name=TINY_BERT, serialization_dir=str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
