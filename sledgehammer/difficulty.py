@@ -39,8 +39,8 @@ def rank(exit: Tensor, confidence: Tensor) -> Tensor:
         Shape (rows, exits).
     """
     answered = confidence.gather(1, exit[:, None]).squeeze(1)
-    by_confidence = torch.argsort(answered, descending=True, stable=True)
-    return by_confidence[torch.argsort(exit[by_confidence], stable=True)]
+    by_confidence = torch.sort(answered, descending=True, stable=True).indices
+    return by_confidence[torch.sort(exit[by_confidence], stable=True).indices]
 
 
 def changes(predicted: Tensor, exit_layers: Sequence[int]) -> List[List[int]]:

@@ -108,7 +108,7 @@ def token_batches(
     """
     instances = [reader.instance(row._replace(label=None)) for row in rows]
     lengths = torch.tensor([len(_tokens(instance).input_ids) for instance in instances])
-    order = torch.argsort(lengths, descending=True, stable=True)
+    order = torch.sort(lengths, descending=True, stable=True).indices
     batches = []
     for positions in order.split(batch_size):
         batch = Batch([instances[i] for i in positions])
