@@ -20,10 +20,11 @@ STOCK = [
 
 # Python 3.11 and later: AllenNLP's pins can't be met, but its code runs on current libraries.
 # It is installed with `pip install --no-deps allennlp==2.10.1 allennlp-models==2.10.1`, and what
-# the two import stands here.
+# the two import stands here. The lower ends of torch, transformers, numpy, scipy, scikit-learn and
+# of the plot libraries were tested together, on Python 3.12.
 CURRENT = [
     "base58>=1.0",
-    "cached-path>=1.6,<2",
+    "cached-path>=1.8,<2",
     "conllu>=4.4",
     "dill>=0.3.4",
     "fairscale>=0.4.13,<0.5",
@@ -40,12 +41,12 @@ CURRENT = [
     "scikit-learn>=1.3",
     "scipy>=1.11",
     "setuptools<81",  # py-rouge imports pkg_resources
-    "spacy>=3.7,<3.9",
+    "spacy>=3.8,<3.9",
     "tabulate>=0.9",
     "tensorboardX>=2.6",
     "termcolor>=1.1",
-    "torch>=2.6,<2.15",
-    "torchvision>=0.21",
+    "torch>=2.13,<2.15",
+    "torchvision>=0.28",
     "tqdm>=4.62",
     "transformers>=4.41,<4.50",  # 4.50 has no transformers.AdamW, which AllenNLP imports
     "wandb>=0.16",
