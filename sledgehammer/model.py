@@ -156,10 +156,15 @@ class MultiExitClassifier(Model):
         threshold : `Tensor`, optional
             Shape (rows,).
         """
-        probs = torch.softmax(logits.float() / self.temperatures[:, None], dim=-1)
+        probs = self.calibrated(logits)
         answered_by = self.policy.replay(probs, threshold)
         rows = torch.arange(len(probs), device=probs.device)
         return Answers(answered_by, probs[rows, answered_by])
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Probabilities of (rows, exits, labels) logits, each exit at its temperature."""
+        temperatures = self.temperatures.to(logits.device)
+        return torch.softmax(logits.float() / temperatures[:, None], dim=-1)
 
     def make_output_human_readable(self, output_dict: Dict[str, Any]) -> Dict[str, Any]:
         """Add `label`, and give `probs` by label name. What is not a row's own is left out."""

@@ -7,6 +7,7 @@ from typing import Callable, Dict, Hashable, List, Mapping, TypeVar
 
 import numpy as np
 import torch
+from allennlp.common import Tqdm
 
 Name = TypeVar("Name", bound=Hashable)
 
@@ -42,7 +43,7 @@ def alternate(
     times: Dict[Name, List[float]] = {name: [] for name in variants}
     names = list(variants)
     gc.collect()
-    for number in range(-warm_up, rounds):
+    for number in Tqdm.tqdm(range(-warm_up, rounds), "timing"):
         for name in names if number % 2 == 0 else reversed(names):
             _wait_for_device()
             began = time.perf_counter()

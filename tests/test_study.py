@@ -2,14 +2,14 @@
 
 import copy
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pytest
 from allennlp.common.checks import ConfigurationError
 
-from benchmarks.study import report
+from benchmarks.study import plan, report, training
 from benchmarks.study.plan import DATASETS, SYSTEMS, Run, data_root, params, runs
-from tests.conftest import FIXTURES, ROOT
+from tests.conftest import FIXTURES, ROOT, TINY_BERT
 
 RESULTS = report.load()
 
@@ -71,6 +71,26 @@ def test_local_data_are_found_or_named(tmp_path: Path) -> None:
     assert data_root(imdb, str(tmp_path)) == f"{tmp_path}/imdb/sample.tar.gz!aclImdb/"
     (tmp_path / "imdb/aclImdb/train").mkdir(parents=True)
     assert data_root(imdb, str(tmp_path)) == f"{tmp_path}/imdb/aclImdb/"
+
+
+def test_training_resumes_and_reports_its_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "BACKBONE", TINY_BERT)
+    dataset = plan.Dataset("sst", "train.txt", "dev.txt", validation_rows=3)
+    planned = [Run(dataset, "efficient_1", 1), Run(dataset, "efficient_3", 1)]
+    moves: List[float] = []
+    monkeypatch.setattr(training.RunBar, "step", lambda bar: moves.append(bar._unit))
+    training.train_all(planned[:1], str(FIXTURES), tmp_path)
+    assert sum(moves) == pytest.approx(training._cost(planned[0]))
+    first = training.archive(planned[0], tmp_path)
+    written = first.stat().st_mtime_ns
+    moves.clear()
+    training.train_all(planned, str(FIXTURES), tmp_path)
+    assert first.stat().st_mtime_ns == written, "what is finished is not done again"
+    assert sum(moves) == pytest.approx(training._cost(planned[1]))
+    assert training.archive(planned[1], tmp_path).is_file()
+    assert "accuracy" in (tmp_path / "sst/efficient_3-1.log").read_text()
 
 
 def test_baselines_differ_from_the_standard_in_one_thing() -> None:

@@ -98,7 +98,8 @@ def _train(run: Run, data: Optional[str], out: Path) -> None:
         shutil.rmtree(directory, ignore_errors=True)
     directory.parent.mkdir(parents=True, exist_ok=True)
     config = params(run, data)
-    config["trainer"]["callbacks"].append("study_progress")
+    trainer = config["trainer"]
+    trainer["callbacks"] = [*trainer["callbacks"], "study_progress"]
     with _output_to(directory.with_suffix(".log")):
         train_model(config, str(directory), recover=begun)
     for state in directory.glob("*_state_*.th"):

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-import torch
 from allennlp.commands.subcommand import Subcommand
 from torch import Tensor
 
@@ -63,7 +62,7 @@ class Ranking:
         self._rows = rows
         self._tokens = outputs.tokens
         self._threshold = model.policy.threshold
-        probs = torch.softmax(outputs.logits / model.temperatures.cpu()[:, None], dim=-1)
+        probs = model.calibrated(outputs.logits)
         self._exit = model.policy.replay(probs)
         self._confidence, self._predicted = probs.max(dim=-1)
         self._correct: Optional[Tensor] = None  # (rows, exits)

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
 
-import torch
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
@@ -20,6 +19,7 @@ from sledgehammer.commands.common import (
     write_json,
 )
 from sledgehammer.commands.tradeoff_report import lines, print_curves, print_measurement, write_csv
+from sledgehammer.dataset_readers.base import Row
 from sledgehammer.measuring import Measurement, measure
 from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits
 from sledgehammer.plots import check_plot, plot_tradeoff
@@ -85,7 +85,7 @@ class TradeoffCommand(ArchiveCommand):
     def run(self, arguments: argparse.Namespace) -> None:
         wish = _checked_wish(arguments)
         _check_files(arguments)
-        opened, _, outputs = open_and_run(arguments)
+        opened, rows, outputs = open_and_run(arguments)
         tradeoff = replay(opened, outputs)
         curve = tradeoff.curve(_progress(_thresholds(arguments, tradeoff)))
         report: Dict[str, Any] = {
@@ -108,7 +108,7 @@ class TradeoffCommand(ArchiveCommand):
             "the figures flatter, and no guarantee holds; use other rows",
         )  # fmt: skip
         if arguments.measure is not None:
-            report["measured"] = _measure(opened, arguments)
+            report["measured"] = _measure(opened, rows, arguments)
         chosen = None
         if not wish.is_empty:
             chosen = _choose(tradeoff, curve, wish, arguments)
@@ -120,9 +120,12 @@ def replay(opened: Opened, outputs: ExitOutputs) -> Tradeoff:
     """The trade-off of an archive's policy from the outputs of all exits."""
     assert outputs.label is not None
     model = opened.model
-    probs = torch.softmax(outputs.logits / model.temperatures.cpu()[:, None], dim=-1)
     return Tradeoff(
-        probs, outputs.label, model.exit_layers, model.encoder.full_layers, model.policy
+        model.calibrated(outputs.logits),
+        outputs.label,
+        model.exit_layers,
+        model.encoder.full_layers,
+        model.policy,
     )
 
 
@@ -183,8 +186,7 @@ def _other(name: str, arguments: argparse.Namespace) -> List[Point]:
     return tradeoff.curve(tradeoff.grid() if len(tradeoff.exit_layers) > 1 else [1.0])
 
 
-def _measure(opened: Opened, arguments: argparse.Namespace) -> Measurement:
-    rows = read_rows(opened.reader, arguments.data, arguments.json_lines, labelled=False)
+def _measure(opened: Opened, rows: List[Row], arguments: argparse.Namespace) -> Measurement:
     thresholds = sorted({*(arguments.measure or MEASURED), 1.0})
     measured = measure(
         opened.model, opened.reader, rows[: arguments.measure_rows], thresholds,
