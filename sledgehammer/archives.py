@@ -13,8 +13,8 @@ from allennlp.common.file_utils import cached_path
 from allennlp.models import load_archive
 from torch import Tensor
 
+from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import TransformerReader
-from sledgehammer.model import MultiExitClassifier
 from sledgehammer.writing import check_folder, replacing
 
 _CONFIG = "config.json"
@@ -26,7 +26,7 @@ _SAFELY = {"weights_only": True} if hasattr(torch.serialization, "add_safe_globa
 class Opened(NamedTuple):
     """A loaded archive."""
 
-    model: MultiExitClassifier
+    model: ExitClassifier
     reader: TransformerReader
 
 
@@ -45,7 +45,7 @@ def open_archive(path: str, cuda_device: int = -1, overrides: str = "") -> Opene
     except ConfigurationError as error:
         raise ConfigurationError(f"cannot load {path!r}: {error.message}") from error
     model, reader = archive.model, archive.validation_dataset_reader
-    if not isinstance(model, MultiExitClassifier):
+    if not isinstance(model, ExitClassifier):
         raise ConfigurationError(
             f"{path!r} holds a model of type {type(model).__name__}; this command is for "
             "sledgehammer models (trained with model.type: sledgehammer)"

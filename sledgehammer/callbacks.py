@@ -137,7 +137,7 @@ def calibrate(model: MultiExitClassifier, logits: Tensor, label: Tensor) -> Dict
             found[f"exit_{layer}_ece_{when}"] = error
     answers = model.answer(logits.to(model.temperatures.device))
     confidence, predicted = answers.probs.cpu().max(dim=-1)
-    statistics = AnswerStatistics(model.exit_layers, model.encoder.full_layers)
+    statistics = AnswerStatistics(model.exit_layers, model.full_layers)
     statistics(answers.exit.cpu(), confidence, predicted == label)
     found.update(statistics.details())
     return found

@@ -6,8 +6,8 @@ from typing import Callable, List, Sequence
 import torch
 from allennlp.nn import util
 
+from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import Row, TransformerReader
-from sledgehammer.model import MultiExitClassifier
 from sledgehammer.outputs import token_batches
 from sledgehammer.timing import alternate
 
@@ -48,7 +48,7 @@ class Measurement:
 
 
 def measure(
-    model: MultiExitClassifier,
+    model: ExitClassifier,
     reader: TransformerReader,
     rows: Sequence[Row],
     thresholds: Sequence[float],
@@ -59,7 +59,7 @@ def measure(
 
     Batches hold rows of about the same length.
     """
-    device = next(model.parameters()).device
+    device = model.temperatures.device
     batches = [
         util.move_to_device(tokens, device)
         for tokens, _ in token_batches(model, reader, rows, batch_size)
@@ -87,7 +87,7 @@ def measure(
             MeasuredPoint(
                 threshold,
                 layers[threshold],
-                model.encoder.full_layers / layers[threshold],
+                model.full_layers / layers[threshold],
                 1000 * timing.median / len(rows),
                 [1000 * seconds / len(rows) for seconds in timing.quartiles],
                 ratio.median,

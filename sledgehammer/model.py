@@ -1,26 +1,26 @@
 """The AllenNLP model: one encoder, several exits."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Optional, Sequence
 
 import torch
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
 from allennlp.models import Model
-from torch import Tensor
+from allennlp.nn import RegularizerApplicator
+from allennlp.nn.parallel import DdpAccelerator
 
 from sledgehammer import pretrained
-from sledgehammer.early_exit import Answers, LayerwiseRunner, Pooling
-from sledgehammer.encoder import LayeredEncoder, TokenTensors, check_supported, mean_pool
+from sledgehammer.classifier import ExitClassifier
+from sledgehammer.early_exit import LayerwiseRunner, Pooling
+from sledgehammer.encoder import LayeredEncoder, check_supported, mean_pool
 from sledgehammer.exits import ExitHead
-from sledgehammer.metrics import AnswerStatistics, ExitAccuracy
-from sledgehammer.objectives import ExitObjective, JointObjective
-from sledgehammer.policies import ConfidencePolicy, ExitPolicy
-from sledgehammer.seen import SeenRows
+from sledgehammer.objectives import ExitObjective
+from sledgehammer.policies import ExitPolicy
 
 
 @Model.register("sledgehammer")
-class MultiExitClassifier(Model):
+class MultiExitClassifier(ExitClassifier):
     """A transformer classifier with several exits (Schwartz et al., ACL 2020).
 
     In training, and in the trainer's validation passes, all exits run. Otherwise (evaluation,
@@ -53,11 +53,6 @@ class MultiExitClassifier(Model):
     unknown pooling, an unsupported transformer.
     """
 
-    default_predictor = "sledgehammer"
-
-    temperatures: Tensor
-    """Shape (exits,): a buffer, so that weights and archives carry it."""
-
     def __init__(
         self,
         vocab: Vocabulary,
@@ -69,124 +64,27 @@ class MultiExitClassifier(Model):
         policy: Optional[ExitPolicy] = None,
         label_namespace: str = "labels",
         pretrained_weights: bool = True,
-        **kwargs: Any,
+        # AllenNLP's own. With **kwargs it would ask a config for the base's `full_layers` too.
+        regularizer: Optional[RegularizerApplicator] = None,
+        serialization_dir: Optional[str] = None,
+        ddp_accelerator: Optional[DdpAccelerator] = None,
     ) -> None:
-        super().__init__(vocab, **kwargs)
-        self.objective = objective or JointObjective()
-        self.policy = policy or ConfidencePolicy()
-        self.label_namespace = label_namespace
-        self.encoder = _build_encoder(
-            model_name, exit_layers, self.serialization_dir, pretrained_weights, pooling
+        encoder = _build_encoder(
+            model_name, exit_layers, serialization_dir, pretrained_weights, pooling
         )
-        self.exit_layers = list(exit_layers)
+        super().__init__(
+            vocab, exit_layers, encoder.full_layers, objective, policy, label_namespace,
+            regularizer=regularizer, serialization_dir=serialization_dir,
+            ddp_accelerator=ddp_accelerator,
+        )  # fmt: skip
+        self.encoder = encoder
+        self.pooling = pooling
         exits = [
-            ExitHead(
-                layer, self.encoder.hidden_size, vocab.get_vocab_size(label_namespace), dropout
-            )
-            for layer in exit_layers
+            ExitHead(layer, encoder.hidden_size, len(self.labels), dropout) for layer in exit_layers
         ]
         self.exits = torch.nn.ModuleList(exits)
-        self.register_buffer("temperatures", torch.ones(len(exit_layers)))
-        self.seen = SeenRows()
-        pool: Pooling = mean_pool if pooling == "mean" else self.encoder.pool_first
-        self._runner = LayerwiseRunner(self.encoder, pool, exits)
-        self.always_run_all_exits = False
-        """Whether passes outside of training mode run all exits too; a trainer callback sets it
-        for as long as a training run lasts."""
-        self._statistics = AnswerStatistics(exit_layers, self.encoder.full_layers)
-        self._exit_accuracy = ExitAccuracy(exit_layers)
-
-    def forward(
-        self,
-        tokens: TokenTensors,
-        label: Optional[Tensor] = None,
-        metadata: Optional[List[Dict[str, Any]]] = None,
-        threshold: Optional[Tensor] = None,
-    ) -> Dict[str, Any]:
-        """Classify a batch.
-
-        # Parameters
-
-        tokens : `TokenTensors`
-            From a `TransformerTextField`; each tensor of shape (rows, tokens).
-        label : `Tensor`, optional
-            Shape (rows,).
-        metadata : `List[Dict[str, Any]]`, optional
-            Ignored.
-        threshold : `Tensor`, optional
-            Shape (rows,): thresholds of single rows, in place of the policy's own.
-
-        # Returns
-
-        `probs` (rows, labels), calibrated; `confidence`, `exit_layer`, `layers_run` and
-        `layer_speedup`, each (rows,); `loss` if there are labels: the objective's where all
-        exits run, else the mean negative log-likelihood of the answers. Where all exits run also
-        `logits` (rows, exits, labels), uncalibrated.
-        """
-        output: Dict[str, Any] = {}
-        if self.training or self.always_run_all_exits:
-            logits = self._runner.run_all_exits(tokens)
-            answers = self.answer(logits.detach(), threshold)
-            output["logits"] = logits
-            if label is not None:
-                output["loss"] = self.objective.loss(logits, label, self.training)
-                self._exit_accuracy(logits, label)
-        else:
-            answers = self._runner.run_until_answered(
-                tokens, self.temperatures, self.policy, threshold
-            )
-            if label is not None:
-                # A probability may be too small for float32: the loss stays a number.
-                smallest = torch.finfo(answers.probs.dtype).tiny
-                log_probs = answers.probs.clamp(min=smallest).log()
-                output["loss"] = torch.nn.functional.nll_loss(log_probs, label)
-        output.update(self._describe(answers))
-        if label is not None:
-            correct = answers.probs.argmax(dim=-1) == label
-            self._statistics(answers.exit, output["confidence"], correct)
-        return output
-
-    def answer(self, logits: Tensor, threshold: Optional[Tensor] = None) -> Answers:
-        """What the policy would have answered, given the logits of all exits.
-
-        # Parameters
-
-        logits : `Tensor`
-            Shape (rows, exits, labels), uncalibrated.
-        threshold : `Tensor`, optional
-            Shape (rows,).
-        """
-        probs = self.calibrated(logits)
-        answered_by = self.policy.replay(probs, threshold)
-        rows = torch.arange(len(probs), device=probs.device)
-        return Answers(answered_by, probs[rows, answered_by])
-
-    def calibrated(self, logits: Tensor) -> Tensor:
-        """Probabilities of (rows, exits, labels) logits, each exit at its temperature."""
-        temperatures = self.temperatures.to(logits.device)
-        return torch.softmax(logits.float() / temperatures[:, None], dim=-1)
-
-    def make_output_human_readable(self, output_dict: Dict[str, Any]) -> Dict[str, Any]:
-        """Add `label`, and give `probs` by label name. What is not a row's own is left out."""
-        names = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
-        probs = output_dict["probs"].tolist()
-        readable = {k: v for k, v in output_dict.items() if k not in ("loss", "logits")}
-        readable["probs"] = [{names[i]: p for i, p in enumerate(row)} for row in probs]
-        readable["label"] = [names[row.index(max(row))] for row in probs]
-        return readable
-
-    def get_metrics(self, reset: bool = False) -> Dict[str, float]:
-        return {**self._statistics.get_metric(reset), **self._exit_accuracy.get_metric(reset)}
-
-    def _describe(self, answers: Answers) -> Dict[str, Tensor]:
-        exit_layer = torch.tensor(self.exit_layers, device=answers.exit.device)[answers.exit]
-        return {
-            "probs": answers.probs,
-            "confidence": answers.probs.max(dim=-1).values,
-            "exit_layer": exit_layer,
-            "layers_run": exit_layer + 1,
-            "layer_speedup": self.encoder.full_layers / (exit_layer + 1),
-        }
+        pool: Pooling = mean_pool if pooling == "mean" else encoder.pool_first
+        self.runner = LayerwiseRunner(encoder, pool, exits)
 
     @classmethod
     def _load(cls, config: Params, *args: Any, **kwargs: Any) -> "Model":

@@ -13,10 +13,10 @@ from allennlp.data.fields import TransformerTextField
 from allennlp.nn import util
 from torch import Tensor
 
+from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import Row, TransformerReader
 from sledgehammer.dataset_readers.json_lines import json_rows
 from sledgehammer.encoder import TokenTensors
-from sledgehammer.model import MultiExitClassifier
 from sledgehammer.seen import row_hashes
 
 
@@ -71,7 +71,7 @@ def read_rows(
 
 
 def run_all_exits(
-    model: MultiExitClassifier, reader: TransformerReader, rows: Sequence[Row], batch_size: int = 64
+    model: ExitClassifier, reader: TransformerReader, rows: Sequence[Row], batch_size: int = 64
 ) -> ExitOutputs:
     """Run every exit on every row, in batches of rows of about the same length.
 
@@ -81,7 +81,7 @@ def run_all_exits(
     """
     label = _label_indices(model, rows)
     logits, hashes, lengths, order = [], [], [], []
-    device = next(model.parameters()).device
+    device = model.temperatures.device
     with torch.no_grad(), _all_exits(model):
         for tokens, positions in Tqdm.tqdm(
             token_batches(model, reader, rows, batch_size), "running all exits"
@@ -97,7 +97,7 @@ def run_all_exits(
 
 
 def token_batches(
-    model: MultiExitClassifier, reader: TransformerReader, rows: Sequence[Row], batch_size: int
+    model: ExitClassifier, reader: TransformerReader, rows: Sequence[Row], batch_size: int
 ) -> List[Tuple[TokenTensors, Tensor]]:
     """The model's input for rows of about the same length, longest first.
 
@@ -124,7 +124,7 @@ def _tokens(instance: Instance) -> TransformerTextField:
     return tokens
 
 
-def _label_indices(model: MultiExitClassifier, rows: Iterable[Row]) -> Optional[Tensor]:
+def _label_indices(model: ExitClassifier, rows: Iterable[Row]) -> Optional[Tensor]:
     known = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
     labels = [row.label for row in rows]
     for number, label in enumerate(labels, start=1):
@@ -139,7 +139,7 @@ def _label_indices(model: MultiExitClassifier, rows: Iterable[Row]) -> Optional[
 
 
 @contextmanager
-def _all_exits(model: MultiExitClassifier) -> Iterator[None]:
+def _all_exits(model: ExitClassifier) -> Iterator[None]:
     before = model.training, model.always_run_all_exits
     model.eval()
     model.always_run_all_exits = True

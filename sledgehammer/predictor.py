@@ -12,9 +12,9 @@ from allennlp.data import Instance
 from allennlp.data.fields import TensorField
 from allennlp.predictors import Predictor
 
+from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import TransformerReader
 from sledgehammer.dataset_readers.json_lines import is_text, texts_of
-from sledgehammer.model import MultiExitClassifier
 from sledgehammer.policies import checked_threshold
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class SledgehammerPredictor(Predictor):
 
     # Parameters
 
-    model : `MultiExitClassifier`
+    model : `ExitClassifier`
     dataset_reader : `TransformerReader`
     threshold : `float`, optional
         In [0, 1], in place of the archive's.
@@ -50,18 +50,18 @@ class SledgehammerPredictor(Predictor):
     `ConfigurationError` for a threshold outside of [0, 1], or a model or reader of another kind.
     """
 
-    _model: MultiExitClassifier
+    _model: ExitClassifier
     _dataset_reader: TransformerReader
 
     def __init__(
         self,
-        model: MultiExitClassifier,
+        model: ExitClassifier,
         dataset_reader: TransformerReader,
         frozen: bool = True,
         threshold: Optional[float] = None,
     ) -> None:
         super().__init__(model, dataset_reader, frozen)
-        if not isinstance(model, MultiExitClassifier):
+        if not isinstance(model, ExitClassifier):
             raise ConfigurationError(f"not a sledgehammer model: {type(model).__name__}")
         if threshold is not None:
             model.policy.threshold = checked_threshold(threshold)

@@ -14,8 +14,8 @@ from tabulate import tabulate
 from torch import Tensor
 
 from sledgehammer.archives import Opened, open_archive
+from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.model import MultiExitClassifier
 from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits
 from sledgehammer.writing import replacing
 
@@ -92,7 +92,7 @@ def open_and_run(
 
 
 def warn_if_seen(
-    model: MultiExitClassifier, used_for: str, hashes: Tensor, consequence: str
+    model: ExitClassifier, used_for: str, hashes: Tensor, consequence: str
 ) -> List[str]:
     """Say so if rows are among those that temperatures or threshold were chosen on."""
     overlap = model.seen.overlap(used_for, hashes)

@@ -124,7 +124,7 @@ def replay(opened: Opened, outputs: ExitOutputs) -> Tradeoff:
         model.calibrated(outputs.logits),
         outputs.label,
         model.exit_layers,
-        model.encoder.full_layers,
+        model.full_layers,
         model.policy,
     )
 

@@ -1,0 +1,180 @@
+"""What all classifiers with several exits share: the pass over a batch, answers and metrics."""
+
+from typing import Any, Dict, List, Optional, Protocol, Sequence
+
+import torch
+from allennlp.data import Vocabulary
+from allennlp.models import Model
+from torch import Tensor
+
+from sledgehammer.early_exit import Answers
+from sledgehammer.encoder import TokenTensors
+from sledgehammer.metrics import AnswerStatistics, ExitAccuracy
+from sledgehammer.objectives import ExitObjective, JointObjective
+from sledgehammer.policies import ConfidencePolicy, ExitPolicy
+from sledgehammer.seen import SeenRows
+
+
+class Runner(Protocol):
+    """Runs a batch up to all exits, or each row until its answer."""
+
+    def run_all_exits(self, tokens: TokenTensors) -> Tensor:
+        """Uncalibrated logits of every exit for every row: (rows, exits, labels)."""
+
+    def run_until_answered(
+        self,
+        tokens: TokenTensors,
+        temperatures: Tensor,
+        policy: ExitPolicy,
+        threshold: Optional[Tensor] = None,
+    ) -> Answers:
+        """Run each row until `policy` lets it exit; the last exit answers the rest."""
+
+
+class ExitClassifier(Model):
+    """A classifier with several exits, whatever computes them.
+
+    In training, and in the trainer's validation passes, all exits run. Otherwise (evaluation,
+    prediction) each row stops at the exit that the policy chooses.
+
+    # Parameters
+
+    vocab : `Vocabulary`
+    exit_layers : `Sequence[int]`
+        The layers, counted from 0, after which an exit stands.
+    full_layers : `int`
+        Layers of the full model, to which a speedup refers.
+    objective : `ExitObjective`, optional (default = `joint`)
+    policy : `ExitPolicy`, optional (default = `confidence`)
+    label_namespace : `str`, optional (default = `"labels"`)
+    """
+
+    default_predictor = "sledgehammer"
+
+    temperatures: Tensor
+    """Shape (exits,): a buffer, so that weights and archives carry it."""
+
+    runner: Runner
+    """Set by the subclass."""
+
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        exit_layers: Sequence[int],
+        full_layers: int,
+        objective: Optional[ExitObjective] = None,
+        policy: Optional[ExitPolicy] = None,
+        label_namespace: str = "labels",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(vocab, **kwargs)
+        self.exit_layers = list(exit_layers)
+        self.full_layers = full_layers
+        self.objective = objective or JointObjective()
+        self.policy = policy or ConfidencePolicy()
+        self.label_namespace = label_namespace
+        self.register_buffer("temperatures", torch.ones(len(exit_layers)))
+        self.seen = SeenRows()
+        self.always_run_all_exits = False
+        """Whether passes outside of training mode run all exits too; a trainer callback sets it
+        for as long as a training run lasts."""
+        self._statistics = AnswerStatistics(exit_layers, full_layers)
+        self._exit_accuracy = ExitAccuracy(exit_layers)
+
+    @property
+    def labels(self) -> List[str]:
+        """The names of the labels, by index."""
+        names = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
+        return [names[index] for index in range(len(names))]
+
+    def forward(
+        self,
+        tokens: TokenTensors,
+        label: Optional[Tensor] = None,
+        metadata: Optional[List[Dict[str, Any]]] = None,
+        threshold: Optional[Tensor] = None,
+    ) -> Dict[str, Any]:
+        """Classify a batch.
+
+        # Parameters
+
+        tokens : `TokenTensors`
+            From a `TransformerTextField`; each tensor of shape (rows, tokens).
+        label : `Tensor`, optional
+            Shape (rows,).
+        metadata : `List[Dict[str, Any]]`, optional
+            Ignored.
+        threshold : `Tensor`, optional
+            Shape (rows,): thresholds of single rows, in place of the policy's own.
+
+        # Returns
+
+        `probs` (rows, labels), calibrated; `confidence`, `exit_layer`, `layers_run` and
+        `layer_speedup`, each (rows,); `loss` if there are labels: the objective's where all
+        exits run, else the mean negative log-likelihood of the answers. Where all exits run also
+        `logits` (rows, exits, labels), uncalibrated.
+        """
+        output: Dict[str, Any] = {}
+        if self.training or self.always_run_all_exits:
+            logits = self.runner.run_all_exits(tokens)
+            answers = self.answer(logits.detach(), threshold)
+            output["logits"] = logits
+            if label is not None:
+                output["loss"] = self.objective.loss(logits, label, self.training)
+                self._exit_accuracy(logits, label)
+        else:
+            answers = self.runner.run_until_answered(
+                tokens, self.temperatures, self.policy, threshold
+            )
+            if label is not None:
+                # A probability may be too small for float32: the loss stays a number.
+                smallest = torch.finfo(answers.probs.dtype).tiny
+                log_probs = answers.probs.clamp(min=smallest).log()
+                output["loss"] = torch.nn.functional.nll_loss(log_probs, label)
+        output.update(self._describe(answers))
+        if label is not None:
+            correct = answers.probs.argmax(dim=-1) == label
+            self._statistics(answers.exit, output["confidence"], correct)
+        return output
+
+    def answer(self, logits: Tensor, threshold: Optional[Tensor] = None) -> Answers:
+        """What the policy would have answered, given the logits of all exits.
+
+        # Parameters
+
+        logits : `Tensor`
+            Shape (rows, exits, labels), uncalibrated.
+        threshold : `Tensor`, optional
+            Shape (rows,).
+        """
+        probs = self.calibrated(logits)
+        answered_by = self.policy.replay(probs, threshold)
+        rows = torch.arange(len(probs), device=probs.device)
+        return Answers(answered_by, probs[rows, answered_by])
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Probabilities of (rows, exits, labels) logits, each exit at its temperature."""
+        temperatures = self.temperatures.to(logits.device)
+        return torch.softmax(logits.float() / temperatures[:, None], dim=-1)
+
+    def make_output_human_readable(self, output_dict: Dict[str, Any]) -> Dict[str, Any]:
+        """Add `label`, and give `probs` by label name. What is not a row's own is left out."""
+        names = self.labels
+        probs = output_dict["probs"].tolist()
+        readable = {k: v for k, v in output_dict.items() if k not in ("loss", "logits")}
+        readable["probs"] = [{names[i]: p for i, p in enumerate(row)} for row in probs]
+        readable["label"] = [names[row.index(max(row))] for row in probs]
+        return readable
+
+    def get_metrics(self, reset: bool = False) -> Dict[str, float]:
+        return {**self._statistics.get_metric(reset), **self._exit_accuracy.get_metric(reset)}
+
+    def _describe(self, answers: Answers) -> Dict[str, Tensor]:
+        exit_layer = torch.tensor(self.exit_layers, device=answers.exit.device)[answers.exit]
+        return {
+            "probs": answers.probs,
+            "confidence": answers.probs.max(dim=-1).values,
+            "exit_layer": exit_layer,
+            "layers_run": exit_layer + 1,
+            "layer_speedup": self.full_layers / (exit_layer + 1),
+        }
