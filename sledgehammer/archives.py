@@ -1,5 +1,6 @@
 """Opening archives with clear errors, and writing changed copies of them."""
 
+import hashlib
 import io
 import json
 import tarfile
@@ -10,11 +11,13 @@ from typing import Any, Dict, NamedTuple, Optional
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.file_utils import cached_path
-from allennlp.models import load_archive
+from allennlp.models import Archive, load_archive
 from torch import Tensor
 
 from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import TransformerReader
+from sledgehammer.engine.manifest import is_engine
+from sledgehammer.exported import load_exported
 from sledgehammer.writing import check_folder, replacing
 
 _CONFIG = "config.json"
@@ -31,15 +34,15 @@ class Opened(NamedTuple):
 
 
 def open_archive(path: str, cuda_device: int = -1, overrides: str = "") -> Opened:
-    """Load model and reader of an archive.
+    """Load model and reader of an archive, or of an exported model.
 
     # Raises
 
     `ConfigurationError` if there is no archive, or it is no sledgehammer model's.
     """
-    file = archive_file(path)
+    file = path if is_engine(path) else str(archive_file(path))
     try:
-        archive = load_archive(file, cuda_device=cuda_device, overrides=overrides)
+        archive = load(file, cuda_device=cuda_device, overrides=overrides)
     except (tarfile.TarError, EOFError, KeyError, OSError) as error:
         raise ConfigurationError(f"{path!r} is no AllenNLP archive, or damaged: {error}") from error
     except ConfigurationError as error:
@@ -56,6 +59,36 @@ def open_archive(path: str, cuda_device: int = -1, overrides: str = "") -> Opene
             "built on sledgehammer's (SingleTextReader or TextPairReader)"
         )
     return Opened(model.eval(), reader)
+
+
+def load(
+    path: str, weights_file: Optional[str] = None, cuda_device: int = -1, overrides: str = ""
+) -> Archive:
+    """AllenNLP's `load_archive`, which here takes the directory of an exported model too.
+
+    # Raises
+
+    `ConfigurationError` for an exported model that is damaged, or where a GPU or other weights
+    are asked for.
+    """
+    if not is_engine(path):
+        return load_archive(path, cuda_device, overrides, weights_file)  # type: ignore[arg-type]
+    if cuda_device >= 0 or weights_file:
+        raise ConfigurationError(
+            f"{path!r} is an exported model: it runs on the CPU, with the weights it has"
+        )
+    return load_exported(Path(path), overrides)
+
+
+def weights_sha256(path: str) -> str:
+    """A fingerprint of an archive's weights."""
+    digest = hashlib.sha256()
+    with tarfile.open(archive_file(path), "r:*") as archive:
+        weights = archive.extractfile(_WEIGHTS)
+        assert weights is not None, "a regular file has content"
+        while block := weights.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def archive_file(path: str) -> Path:

@@ -5,17 +5,14 @@ cut, so that nothing is computed for a row after its exit.
 """
 
 from dataclasses import dataclass
-from typing import Callable, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
 import torch
 from torch import Tensor
 
-from sledgehammer.encoder import LayeredEncoder, LayerInput, TokenTensors
+from sledgehammer.encoder import LayeredEncoder, LayerInput, Pooling, TokenTensors
 from sledgehammer.exits import ExitHead
 from sledgehammer.policies import ExitPolicy
-
-Pooling = Callable[[LayerInput], Tensor]
-"""(rows, tokens, hidden) with its mask -> (rows, hidden)."""
 
 
 @dataclass

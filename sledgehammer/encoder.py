@@ -5,7 +5,7 @@ tests hold every one of them against the library's own forward pass, layer by la
 that is not listed is refused: some run layer by layer without an error and are silently wrong.
 """
 
-from typing import Any, Dict, NamedTuple, Optional, Type
+from typing import Any, Callable, Dict, NamedTuple, Optional, Type
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -33,6 +33,10 @@ class LayerInput(NamedTuple):
     hidden: Tensor
     mask: Tensor
     attention: Optional[Tensor]
+
+
+Pooling = Callable[[LayerInput], Tensor]
+"""(rows, tokens, hidden) with its mask -> (rows, hidden)."""
 
 
 class BertFamily:
@@ -198,6 +202,11 @@ class LayeredEncoder(torch.nn.Module):
         self._register_load_state_dict_pre_hook(self._reconcile_position_ids)
 
     @property
+    def takes_token_types(self) -> bool:
+        """Whether `token_type_ids` make a difference."""
+        return self._family.takes_token_types
+
+    @property
     def hidden_size(self) -> int:
         return self.transformer.config.hidden_size
 
@@ -205,6 +214,10 @@ class LayeredEncoder(torch.nn.Module):
         """The embedding layer's output, ready for layer 0."""
         mask = tokens["attention_mask"].bool()
         return self._layer_input(self._family.embed(tokens), mask)
+
+    def resume(self, hidden: Tensor, mask: Tensor) -> LayerInput:
+        """The input of a layer, made of hidden states and their (rows, tokens) bool mask."""
+        return self._layer_input(hidden, mask)
 
     def run_layer(self, index: int, inputs: LayerInput) -> LayerInput:
         """The input of layer `index` + 1: same rows and tokens, new hidden states."""
@@ -217,6 +230,10 @@ class LayeredEncoder(torch.nn.Module):
         """
         hidden = inputs.hidden[rows, :tokens]
         return self._layer_input(hidden, inputs.mask[rows, :tokens])
+
+    def pooling(self, name: str) -> Pooling:
+        """How a layer's states become one vector: `first` or `mean`."""
+        return mean_pool if name == "mean" else self.pool_first
 
     def pool_first(self, inputs: LayerInput) -> Tensor:
         """First token, through the transformer's own pooler: (rows, hidden size)."""
@@ -244,9 +261,8 @@ def mean_pool(inputs: LayerInput) -> Tensor:
 def _additive_mask(hidden: Tensor, mask: Tensor) -> Optional[Tensor]:
     """(rows, tokens) -> (rows, 1, 1, tokens), 0 for real tokens and the lowest number elsewhere."""
     # Attention kernels are faster with no mask at all. On a GPU the check would wait for the
-    # device at every call, so there a mask is always given.
-    if mask.device.type == "cpu" and bool(mask.all()):
+    # device at every call, so there a mask is always given, and in a traced graph too.
+    if mask.device.type == "cpu" and not torch.jit.is_tracing() and bool(mask.all()):
         return None
     lowest = torch.finfo(hidden.dtype).min
-    additive = torch.zeros(mask.shape, dtype=hidden.dtype, device=hidden.device)
-    return additive.masked_fill(~mask, lowest)[:, None, None, :]
+    return (1.0 - mask[:, None, None, :].to(hidden.dtype)) * lowest

@@ -12,8 +12,8 @@ from allennlp.nn.parallel import DdpAccelerator
 
 from sledgehammer import pretrained
 from sledgehammer.classifier import ExitClassifier
-from sledgehammer.early_exit import LayerwiseRunner, Pooling
-from sledgehammer.encoder import LayeredEncoder, check_supported, mean_pool
+from sledgehammer.early_exit import LayerwiseRunner
+from sledgehammer.encoder import LayeredEncoder, check_supported
 from sledgehammer.exits import ExitHead
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.policies import ExitPolicy
@@ -83,8 +83,7 @@ class MultiExitClassifier(ExitClassifier):
             ExitHead(layer, encoder.hidden_size, len(self.labels), dropout) for layer in exit_layers
         ]
         self.exits = torch.nn.ModuleList(exits)
-        pool: Pooling = mean_pool if pooling == "mean" else encoder.pool_first
-        self.runner = LayerwiseRunner(encoder, pool, exits)
+        self.runner = LayerwiseRunner(encoder, encoder.pooling(pooling), exits)
 
     @classmethod
     def _load(cls, config: Params, *args: Any, **kwargs: Any) -> "Model":

@@ -1,12 +1,13 @@
 """When to stop: exit policies."""
 
-import math
 from typing import Any, Optional
 
 import torch
 from allennlp.common import Registrable
 from allennlp.common.checks import ConfigurationError
 from torch import Tensor
+
+from sledgehammer.lines import valid_threshold
 
 
 class ExitPolicy(Registrable):
@@ -84,7 +85,7 @@ def checked_threshold(value: Any, name: str = "threshold") -> float:
 
     `ConfigurationError` otherwise.
     """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or math.isnan(value) or not 0.0 <= value <= 1.0:
-        raise ConfigurationError(f"{name} must be a number between 0 and 1, got {value!r}")
-    return float(value)
+    try:
+        return valid_threshold(value, name)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error

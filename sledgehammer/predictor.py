@@ -1,9 +1,8 @@
 """JSON lines in, JSON lines out."""
 
-import json
 import logging
 import weakref
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -14,12 +13,10 @@ from allennlp.predictors import Predictor
 
 from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import TransformerReader
-from sledgehammer.dataset_readers.json_lines import is_text, texts_of
+from sledgehammer.lines import OUTPUTS, parse_line, summary_of_bad_lines, texts_of, valid_threshold
 from sledgehammer.policies import checked_threshold
 
 logger = logging.getLogger(__name__)
-
-OUTPUTS = ("label", "probs", "confidence", "exit_layer", "layers_run", "layer_speedup")
 
 
 class Line(Dict[str, Any]):
@@ -73,7 +70,7 @@ class SledgehammerPredictor(Predictor):
     def load_line(self, line: str) -> JsonDict:
         """The line's JSON object; what is wrong with a line is kept for its output."""
         self._lines += 1
-        loaded, problem = _parse(line)
+        loaded, problem = parse_line(line)
         inputs = Line(loaded)
         inputs.number = self._lines
         inputs.problem = problem
@@ -120,30 +117,11 @@ class SledgehammerPredictor(Predictor):
         instance = self._dataset_reader.text_to_instance(*texts)
         threshold = self._model.policy.threshold
         if json_dict.get("threshold") is not None:
-            try:
-                threshold = checked_threshold(json_dict["threshold"])
-            except ConfigurationError as error:
-                raise ValueError(error.message) from error
+            threshold = valid_threshold(json_dict["threshold"])
         instance.add_field("threshold", TensorField(torch.tensor(threshold)))
         return instance
 
 
-def _parse(line: str) -> Tuple[JsonDict, Optional[str]]:
-    """The JSON object of a line, or an empty one and what is wrong."""
-    if not line.strip():
-        return {}, "blank line"
-    if not is_text(line):
-        return {}, "not UTF-8 text"
-    try:
-        loaded = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return {}, f"not JSON: {error}"
-    if not isinstance(loaded, dict):
-        return {}, f"expected a JSON object, got {type(loaded).__name__}"
-    return loaded, None
-
-
 def _report_bad_lines(numbers: List[int]) -> None:
     if numbers:
-        first = ", ".join(map(str, numbers[:10])) + (", ..." if len(numbers) > 10 else "")
-        logger.warning("%d bad lines were answered with an error: lines %s", len(numbers), first)
+        logger.warning(summary_of_bad_lines(numbers))

@@ -1,7 +1,7 @@
 """What all dataset readers share: rows in, tokenised instances out."""
 
 import logging
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Instance
@@ -60,7 +60,7 @@ class TransformerReader(DatasetReader):
             raise ConfigurationError(
                 f"max_length is {max_length}, but the transformer takes at most {limit}"
             )
-        self._max_length = max_length
+        self.max_length = max_length
         self._validation_size = validation_size
 
     def rows(self, path: str) -> Iterable[Row]:
@@ -75,6 +75,21 @@ class TransformerReader(DatasetReader):
 
     def instance(self, row: Row) -> Instance:
         return self._instance(row.texts, row.label, row.metadata)
+
+    @property
+    def pad_token_id(self) -> int:
+        return self._tokenizer.pad_token_id
+
+    def encode(self, rows: Sequence[Sequence[str]]) -> List[Dict[str, List[int]]]:
+        """The word pieces of some rows of texts: `input_ids` and maybe `token_type_ids`."""
+        encoded = self._tokenizer(
+            *(list(texts) for texts in zip(*rows)),
+            truncation="longest_first",
+            max_length=self.max_length,
+            padding=False,
+        )
+        names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
+        return [{name: encoded[name][i] for name in names} for i in range(len(rows))]
 
     def _read(self, file_path: str) -> Iterator[Instance]:
         for row in self.shard_iterable(self.selected_rows(file_path)):
@@ -96,9 +111,7 @@ class TransformerReader(DatasetReader):
         label: Optional[str],
         metadata: Optional[Dict[str, Any]] = None,
     ) -> Instance:
-        encoded = self._tokenizer(
-            *texts, truncation="longest_first", max_length=self._max_length, padding=False
-        )
+        encoded = self.encode([texts])[0]
         fields: Dict[str, Field] = {
             "tokens": TransformerTextField(
                 input_ids=encoded["input_ids"],

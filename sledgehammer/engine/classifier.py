@@ -1,0 +1,286 @@
+"""An exported classifier: batches run segment by segment, answered rows leave."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from numpy import ndarray
+
+from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read
+from sledgehammer.engine.runtimes import Arrays, Segments, open_segments
+from sledgehammer.engine.text import Encoded, Text, Tokenizer
+from sledgehammer.lines import valid_threshold
+
+Stops = Callable[[List[ndarray], ndarray], ndarray]
+"""Which rows stop at an exit: given the calibrated probabilities of all exits so far, each of
+shape (rows, labels), and the rows' positions in the batch: (rows,), bool."""
+
+BATCH_SIZE = 32
+"""Rows that run at a time, unless told otherwise."""
+
+
+@dataclass
+class Batch:
+    """The rows of a batch that have no answer yet.
+
+    # Parameters
+
+    rows : `ndarray`
+        Shape (rows,): what the rows are called; their positions, at the start.
+    lengths : `ndarray`
+        Shape (rows,): word pieces.
+    inputs : `Dict[str, ndarray]`
+        What the next segment takes.
+    probs : `List[ndarray]`
+        Of each exit passed: (rows, labels).
+    """
+
+    rows: ndarray
+    lengths: ndarray
+    inputs: Arrays
+    probs: List[ndarray]
+
+    @property
+    def position(self) -> int:
+        """That of the next exit."""
+        return len(self.probs)
+
+    def keep(self, rows: ndarray) -> "Batch":
+        """Only the given rows (indices), less the columns that are padding in all of them."""
+        lengths = self.lengths[rows]
+        longest = int(lengths.max())
+        return Batch(
+            self.rows[rows],
+            lengths,
+            {
+                name: array[rows] if name == "pooled" else array[rows, :longest]
+                for name, array in self.inputs.items()
+            },
+            [probs[rows] for probs in self.probs],
+        )
+
+    @staticmethod
+    def join(batches: "Sequence[Batch]") -> "Batch":
+        """One batch of several that are at the same exit."""
+        longest = max(int(batch.lengths.max()) for batch in batches)
+        joined = {}
+        for name in batches[0].inputs:
+            arrays = [batch.inputs[name] for batch in batches]
+            if name != "pooled":
+                arrays = [_widen(array, longest) for array in arrays]
+            joined[name] = np.concatenate(arrays)
+        return Batch(
+            np.concatenate([batch.rows for batch in batches]),
+            np.concatenate([batch.lengths for batch in batches]),
+            joined,
+            [np.concatenate(probs) for probs in zip(*(batch.probs for batch in batches))],
+        )
+
+
+class Engine:
+    """A classifier with several exits that was exported with `allennlp export`.
+
+    Several threads may use one engine.
+
+    # Parameters
+
+    manifest : `Manifest`
+    tokenizer : `Tokenizer`
+    segments : `Segments`
+    """
+
+    def __init__(self, manifest: Manifest, tokenizer: Tokenizer, segments: Segments) -> None:
+        self.manifest = manifest
+        self.tokenizer = tokenizer
+        self._segments = segments
+        self._temperatures = np.asarray(manifest.temperatures, np.float32)
+
+    def predict(
+        self,
+        texts: Sequence[Text],
+        threshold: Union[float, Sequence[float], None] = None,
+        batch_size: int = BATCH_SIZE,
+    ) -> List[Dict[str, Any]]:
+        """Classify texts, each stopping at its first confident exit.
+
+        # Parameters
+
+        texts : `Sequence[Text]`
+            Strings, or pairs of them for a model of pairs.
+        threshold : `float`, optional
+            In [0, 1], for all texts or one a text; the exported default if `None`.
+        batch_size : `int`, optional
+            Texts that run at a time; those of a batch have about the same length.
+
+        # Returns
+
+        A dictionary a text, in order: `label`, `probs` by label, `confidence`, `exit_layer`,
+        `layers_run`, `layer_speedup`.
+
+        # Raises
+
+        `EngineError` for bad texts or thresholds.
+        """
+        if isinstance(texts, str):
+            raise EngineError("give a list of texts, not one text")
+        thresholds = self.thresholds(threshold, len(texts))
+        encoded = self.tokenizer.encode(texts) if len(texts) else []
+        order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].ids))
+        answers: List[Dict[str, Any]] = [{} for _ in encoded]
+        for first in range(0, len(order), batch_size):
+            positions = order[first : first + batch_size]
+            tokens = self.tokenizer.batch([encoded[i] for i in positions])
+            exits, probs = self.run_until_answered(tokens, confident(thresholds[positions]))
+            for i, exit, row in zip(positions, exits.tolist(), probs.tolist()):
+                answers[i] = self.answer(exit, row)
+        return answers
+
+    def run_until_answered(self, tokens: Arrays, stops: Stops) -> Tuple[ndarray, ndarray]:
+        """Run each row until it may stop; the last exit answers the rest.
+
+        # Parameters
+
+        tokens : `Dict[str, ndarray]`
+            Each of shape (rows, tokens), int64.
+        stops : `Stops`
+
+        # Returns
+
+        The positions of the exits that answered, (rows,), and the calibrated probabilities,
+        (rows, labels).
+        """
+        batch = self.start(tokens)
+        count = len(batch.rows)
+        exits = np.full(count, len(self._temperatures) - 1)
+        answers = np.empty((count, len(self.manifest.labels)), np.float32)
+        while True:
+            probs = self.advance(batch)
+            if batch.position == len(self._temperatures):
+                answers[batch.rows] = probs
+                return exits, answers
+            stopped = stops(batch.probs, batch.rows)
+            if stopped.any():
+                answered = batch.rows[stopped]
+                answers[answered] = probs[stopped]
+                exits[answered] = batch.position - 1
+                if stopped.all():
+                    return exits, answers
+                batch = batch.keep(np.flatnonzero(~stopped))
+
+    def run_all_exits(self, tokens: Arrays) -> ndarray:
+        """Uncalibrated logits of every exit for every row: (rows, exits, labels)."""
+        inputs = tokens
+        logits = []
+        for position in range(len(self._temperatures)):
+            inputs = {**inputs, **self._segments.run(position, inputs)}
+            logits.append(inputs.pop("logits"))
+            inputs = _for_next(inputs)
+        return np.stack(logits, axis=1)
+
+    def encode_batch(self, encoded: Sequence[Encoded]) -> Batch:
+        """A batch of tokenised rows, none of which has run."""
+        return self.start(self.tokenizer.batch(encoded))
+
+    def start(self, tokens: Arrays) -> Batch:
+        """A batch of which no exit has run."""
+        lengths = tokens["attention_mask"].sum(axis=1)
+        return Batch(np.arange(len(lengths)), lengths, tokens, [])
+
+    def advance(self, batch: Batch) -> ndarray:
+        """Run a batch up to its next exit: that one's calibrated probabilities."""
+        outputs = self._segments.run(batch.position, batch.inputs)
+        probs = softmax(outputs.pop("logits") / self._temperatures[batch.position])
+        batch.inputs = _for_next({**batch.inputs, **outputs})
+        batch.probs = [*batch.probs, probs]
+        return probs
+
+    def thresholds(self, threshold: Union[float, Sequence[float], None], rows: int) -> ndarray:
+        """One threshold a row, (rows,), float32.
+
+        # Raises
+
+        `EngineError` if they are not numbers in [0, 1], or not as many.
+        """
+        given = self.manifest.threshold if threshold is None else threshold
+        if isinstance(given, (list, tuple, ndarray)) and len(given) != rows:
+            raise EngineError(f"{len(given)} thresholds for {rows} texts")
+        values = given if isinstance(given, (list, tuple, ndarray)) else [given]
+        try:
+            checked = [valid_threshold(v.item() if hasattr(v, "item") else v) for v in values]
+        except ValueError as error:
+            raise EngineError(str(error)) from error
+        return np.broadcast_to(np.asarray(checked, np.float32), (rows,))
+
+    def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]:
+        """What is told of a row that the exit at this position answered."""
+        best = max(range(len(probs)), key=probs.__getitem__)
+        layer = self.manifest.exit_layers[exit]
+        return {
+            "label": self.manifest.labels[best],
+            "probs": dict(zip(self.manifest.labels, probs)),
+            "confidence": probs[best],
+            "exit_layer": layer,
+            "layers_run": layer + 1,
+            "layer_speedup": self.manifest.full_layers / (layer + 1),
+        }
+
+
+def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
+    """Open an exported model.
+
+    # Parameters
+
+    directory : `Path`
+        As `allennlp export` wrote it.
+    threads : `int`, optional
+        All usable cores if `None`.
+
+    # Raises
+
+    `EngineError` if it is no exported model, incomplete or damaged, or its runtime is missing.
+    """
+    directory = Path(directory)
+    manifest = read(directory)
+    tokenizer = Tokenizer(
+        directory / TOKENIZER,
+        manifest.max_length,
+        manifest.inputs,
+        manifest.pad_token_id,
+        len(manifest.fields),
+    )
+    return Engine(manifest, tokenizer, open_segments(directory, manifest, threads))
+
+
+def confident(thresholds: ndarray) -> Stops:
+    """Stop at the first exit whose confidence reaches the row's threshold; never at 1.0.
+
+    # Parameters
+
+    thresholds : `ndarray`
+        Shape (rows of the batch,), float32.
+    """
+
+    def stops(probs: List[ndarray], rows: ndarray) -> ndarray:
+        own = thresholds[rows]
+        return (probs[-1].max(axis=1) >= own) & (own < 1.0)
+
+    return stops
+
+
+def softmax(logits: ndarray) -> ndarray:
+    """Over the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _for_next(inputs: Arrays) -> Arrays:
+    """The first segment takes the tokens, those after it hidden states."""
+    return {name: inputs[name] for name in ("hidden", "attention_mask", "pooled") if name in inputs}
+
+
+def _widen(array: ndarray, tokens: int) -> ndarray:
+    missing = tokens - array.shape[1]
+    if not missing:
+        return array
+    return np.pad(array, [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2))

@@ -1,0 +1,148 @@
+"""What the directory of an exported model holds, and whether it is whole.
+
+engine.json    this manifest
+config.json    the archive's config
+transformer/   tokenizer and the transformer's config
+segments/      one graph an exit: the layers since the last exit, and its head
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, List
+
+MANIFEST = "engine.json"
+FORMAT = 1
+"""Goes up when older code could not read what newer code writes."""
+
+TOKENIZER = "transformer/tokenizer.json"
+
+
+class EngineError(ValueError):
+    """Something is wrong with an exported model or with what it was given."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The description of an exported model.
+
+    # Parameters
+
+    runtime : `str`
+        `"onnx"` or `"openvino"`: what runs the segments.
+    precision : `str`
+        `"fp32"`, `"bf16"` or `"int8"`.
+    exit_layers : `List[int]`
+        The layers with an exit, counted from 0.
+    full_layers : `int`
+        Layers of the full model.
+    segments : `List[str]`
+        The graph of each exit, as a path within the directory.
+    labels : `List[str]`
+    temperatures : `List[float]`
+        One an exit.
+    threshold : `float`
+        The default, in [0, 1].
+    inputs : `List[str]`
+        What the first segment takes, of `input_ids`, `attention_mask` and `token_type_ids`.
+    fields : `List[str]`
+        The names of the texts in a JSON line: one, or two for pairs.
+    max_length : `int`
+        Word pieces, special tokens included.
+    pad_token_id : `int`
+    source : `Dict[str, Any]`
+        The archive: its path and the SHA-256 of its weights.
+    versions : `Dict[str, str]`
+        Of the libraries that wrote the directory.
+    files : `Dict[str, Dict[str, Any]]`
+        Bytes and SHA-256 of every other file, by its path.
+    """
+
+    runtime: str
+    precision: str
+    exit_layers: List[int]
+    full_layers: int
+    segments: List[str]
+    labels: List[str]
+    temperatures: List[float]
+    threshold: float
+    inputs: List[str]
+    fields: List[str]
+    max_length: int
+    pad_token_id: int
+    source: Dict[str, Any]
+    versions: Dict[str, str]
+    files: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+
+
+def is_engine(path: "str | Path") -> bool:
+    """Whether this is the directory of an exported model, whole or not."""
+    return (Path(path) / MANIFEST).is_file()
+
+
+def write(directory: Path, manifest: Manifest) -> None:
+    """Write the manifest of a directory that has all its other files."""
+    files = {
+        str(path.relative_to(directory)): {
+            "bytes": path.stat().st_size,
+            "sha256": sha256(path),
+        }
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    content = {"format": FORMAT, **dataclasses.asdict(manifest), "files": files}
+    (directory / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read(directory: Path) -> Manifest:
+    """The manifest of a directory whose files are all as they were written.
+
+    # Raises
+
+    `EngineError` if there is none, it is of another format, or a file is missing or changed.
+    """
+    try:
+        content = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EngineError(f"{directory} is no exported model: it has no {MANIFEST}") from error
+    except ValueError as error:
+        raise EngineError(f"{directory / MANIFEST} is damaged: {error}") from error
+    found = content.pop("format", None) if isinstance(content, dict) else None
+    if found != FORMAT:
+        raise EngineError(
+            f"{directory / MANIFEST} is of format {found!r}, this version of sledgehammer reads "
+            f"format {FORMAT}: export the archive again"
+        )
+    try:
+        manifest = Manifest(**content)
+        _check_files(directory, manifest)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise EngineError(f"{directory / MANIFEST} is damaged: {error}") from error
+    return manifest
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_files(directory: Path, manifest: Manifest) -> None:
+    unlisted = {*manifest.segments, TOKENIZER} - set(manifest.files)
+    if unlisted:
+        raise EngineError(f"{directory / MANIFEST} does not list {', '.join(sorted(unlisted))}")
+    root = directory.resolve()
+    for name, expected in manifest.files.items():
+        path = directory / name
+        if not path.resolve().is_relative_to(root):
+            raise EngineError(f"{directory / MANIFEST} names a file outside of it: {name}")
+        if not path.is_file():
+            raise EngineError(f"{directory} is incomplete: {name} is missing; export it again")
+        if path.stat().st_size != expected["bytes"] or sha256(path) != expected["sha256"]:
+            raise EngineError(
+                f"{directory} is damaged: {name} is not what was written; export it again"
+            )

@@ -1,0 +1,1 @@
+"""Writing the directories that `sledgehammer.engine` reads."""

@@ -1,0 +1,210 @@
+"""A whole exported model, from an archive."""
+
+import json
+import random
+import shutil
+import tarfile
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Sequence
+
+import torch
+from allennlp.common import Tqdm
+from allennlp.common.checks import ConfigurationError
+from torch import Tensor
+
+from sledgehammer import __version__
+from sledgehammer.archives import Opened, archive_file, weights_sha256
+from sledgehammer.engine import Engine, load
+from sledgehammer.engine.manifest import TOKENIZER, Manifest, write
+from sledgehammer.export import onnx, openvino
+from sledgehammer.export.segments import Segment, segments_of, walk
+from sledgehammer.model import MultiExitClassifier
+from sledgehammer.policies import ConfidencePolicy
+
+RUNTIMES = {"onnx": ["fp32", "int8"], "openvino": ["fp32", "bf16", "int8"]}
+"""The precisions that each runtime has on a CPU."""
+
+TOLERANCE = 1e-3
+"""How far the logits of a float32 engine may be from the archive's."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the segments are written.
+
+    # Parameters
+
+    runtime : `str`
+        A key of `RUNTIMES`.
+    precision : `str`
+        One of its values there.
+
+    # Raises
+
+    `ConfigurationError` for what there is not.
+    """
+
+    runtime: str
+    precision: str
+
+    def __post_init__(self) -> None:
+        if self.precision not in RUNTIMES[self.runtime]:
+            raise ConfigurationError(
+                f"{self.runtime} has no {self.precision} on a CPU: it has "
+                + ", ".join(RUNTIMES[self.runtime])
+                + ("; bf16 needs --format openvino" if self.precision == "bf16" else "")
+            )
+
+    @property
+    def needs_calibration(self) -> bool:
+        """Whether ranges of activations must be taken from data."""
+        return self.runtime == "openvino" and self.precision == "int8"
+
+
+def export(
+    archive: str,
+    opened: Opened,
+    format: Format,
+    folder: Path,
+    calibration: Optional[List[Dict[str, Tensor]]] = None,
+) -> Engine:
+    """Write an exported model into an empty folder, and open it.
+
+    # Parameters
+
+    archive : `str`
+        Where `opened` came from.
+    calibration : `List[Dict[str, Tensor]]`, optional
+        Batches of tokens; see `Format.needs_calibration`.
+
+    # Raises
+
+    `ConfigurationError` if the model can't be exported, or a float32 engine does not give what
+    the archive gives.
+    """
+    model, reader = opened
+    if not isinstance(model, MultiExitClassifier):
+        raise ConfigurationError(f"{archive!r} is exported already: give the archive it is from")
+    if not isinstance(model.policy, ConfidencePolicy):
+        raise ConfigurationError(f"no engine has the policy {type(model.policy).__name__}")
+    encoded = reader.encode([["a"] * len(reader.fields)])[0]
+    inputs = ["input_ids", "attention_mask"]
+    if "token_type_ids" in encoded and model.encoder.takes_token_types:
+        inputs.append("token_type_ids")
+    examples = random_tokens(model, inputs)
+    segments = segments_of(model, inputs)
+    (folder / "segments").mkdir()
+    names = _write_segments(segments, format, folder, examples, calibration)
+    _copy_from_archive(archive, folder)
+    seen = {name: buffer.tolist() for name, buffer in model.seen.named_buffers()}
+    (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
+    manifest = Manifest(
+        runtime=format.runtime,
+        precision=format.precision,
+        exit_layers=model.exit_layers,
+        full_layers=model.full_layers,
+        segments=names,
+        labels=model.labels,
+        temperatures=model.temperatures.tolist(),
+        threshold=model.policy.threshold,
+        inputs=inputs,
+        fields=list(reader.fields),
+        max_length=reader.max_length,
+        pad_token_id=reader.pad_token_id,
+        source={"archive": archive, "weights_sha256": weights_sha256(archive)},
+        versions=_versions(format),
+    )
+    write(folder, manifest)
+    engine = load(folder)
+    if format.precision == "fp32":
+        _check_logits(model, engine, examples)
+    return engine
+
+
+def random_tokens(
+    model: MultiExitClassifier, inputs: Sequence[str], rows: int = 32, longest: int = 24
+) -> Dict[str, Tensor]:
+    """Rows of random word pieces and lengths, each tensor of shape (rows, tokens)."""
+    generator = random.Random(0)
+    config = model.encoder.transformer.config
+    # RoBERTa's positions are counted from the padding token: two of them are no positions.
+    longest = min(longest, config.max_position_embeddings - 2)
+    lengths = torch.tensor([longest, *(generator.randint(2, longest) for _ in range(rows - 1))])
+    mask = torch.arange(longest)[None, :] < lengths[:, None]
+    pieces = torch.tensor(
+        [[generator.randrange(5, config.vocab_size) for _ in range(longest)] for _ in range(rows)]
+    )
+    padding = config.pad_token_id or 0
+    values = {
+        "input_ids": torch.where(mask, pieces, torch.full_like(pieces, padding)),
+        "attention_mask": mask.long(),
+        "token_type_ids": torch.zeros_like(pieces),
+    }
+    return {name: values[name] for name in inputs}
+
+
+def _write_segments(
+    segments: List[Segment],
+    format: Format,
+    folder: Path,
+    examples: Dict[str, Tensor],
+    calibration: Optional[List[Dict[str, Tensor]]],
+) -> List[str]:
+    names = []
+    few = {name: tensor[:3] for name, tensor in examples.items()}
+    int8 = format.precision == "int8"
+    batches = [few, *(calibration or [])]
+    suffix = {"onnx": ".onnx", "openvino": ".xml"}[format.runtime]
+    for segment, inputs in Tqdm.tqdm(walk(segments, batches), "exporting", total=len(segments)):
+        name = f"segments/exit_{segment.head.layer}{suffix}"
+        if format.runtime == "onnx":
+            onnx.write_segment(segment, inputs[0], folder / name, int8)
+        else:
+            openvino.write_segment(segment, inputs[0], folder / name, inputs[1:] if int8 else None)
+        names.append(name)
+    return names
+
+
+def _copy_from_archive(archive: str, folder: Path) -> None:
+    """The config and the tokenizer, and nothing else of what an archive may hold."""
+    with tarfile.open(archive_file(archive), "r:*") as tar:
+        for member in tar:
+            wanted = member.name == "config.json" or Path(member.name).parent == Path("transformer")
+            if not member.isfile() or not wanted:
+                continue
+            content = tar.extractfile(member)
+            assert content is not None, "a regular file has content"
+            target = folder / member.name
+            target.parent.mkdir(exist_ok=True)
+            with open(target, "wb") as file:
+                shutil.copyfileobj(content, file)
+    if not (folder / TOKENIZER).is_file():
+        raise ConfigurationError(
+            f"{archive!r} has no {TOKENIZER}: train with include_in_archive: ['transformer']"
+        )
+
+
+def _versions(format: Format) -> Dict[str, str]:
+    libraries = ["torch", "transformers", "tokenizers", "onnx"]
+    libraries += {"onnx": ["onnxruntime"], "openvino": ["openvino", "nncf"]}[format.runtime]
+    found: Dict[str, Any] = {"sledgehammer": __version__}
+    for library in libraries:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _check_logits(model: MultiExitClassifier, engine: Engine, tokens: Dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        expected = model.runner.run_all_exits(tokens)
+    got = torch.from_numpy(engine.run_all_exits({k: v.numpy() for k, v in tokens.items()}))
+    difference = float((expected.cpu() - got).abs().max())
+    if not difference <= TOLERANCE:
+        raise ConfigurationError(
+            f"the exported graphs do not compute what the model does: on random word pieces the "
+            f"logits differ by up to {difference:.2g} (allowed: {TOLERANCE:g})"
+        )

@@ -1,0 +1,130 @@
+"""Segments as ONNX graphs: traced, fused, quantised."""
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import torch
+from torch import Tensor
+
+from sledgehammer.export.segments import PIECES, Segment
+
+OPSET = 17
+
+
+def write_graph(segment: Segment, example: Dict[str, Tensor], target: Path) -> None:
+    """Trace a segment into an ONNX file in which rows and tokens are free.
+
+    # Parameters
+
+    example : `Dict[str, Tensor]`
+        Inputs of some rows, of more than one token each, with padding.
+    """
+    outputs = segment.outputs
+    axes = {name: _axes(name) for name in [*segment.inputs, *outputs]}
+    # The patterns that the fusions of ONNX Runtime look for are those of the tracing exporter.
+    options: Dict[str, Any] = {} if _is_old_torch() else {"dynamo": False}
+    with quietly():
+        torch.onnx.export(
+            segment,
+            tuple(example[name] for name in segment.inputs),
+            str(target),
+            input_names=segment.inputs,
+            output_names=outputs,
+            dynamic_axes=axes,
+            opset_version=min(OPSET, 16) if _is_old_torch() else OPSET,
+            **options,
+        )
+
+
+def fuse(graph: Path, target: Path, heads: int, hidden_size: int) -> Dict[str, int]:
+    """Merge attention, layer norm and activations into single operators.
+
+    # Returns
+
+    How many there are of each fused operator.
+    """
+    from onnxruntime.transformers import optimizer
+    from onnxruntime.transformers.fusion_options import FusionOptions
+
+    with quietly():
+        fused = optimizer.optimize_model(
+            str(graph),
+            model_type="bert",
+            num_heads=heads,
+            hidden_size=hidden_size,
+            opt_level=0,
+            optimization_options=FusionOptions("bert"),
+        )
+        fused.save_model_to_file(str(target))
+    return {name: count for name, count in fused.get_fused_operator_statistics().items() if count}
+
+
+def quantise(graph: Path, target: Path) -> None:
+    """Weights in int8 with a scale a channel; activations are scaled as they come.
+
+    The heads stay in float32: they are next to nothing, and the decisions hang on them.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    nodes = onnx.load(str(graph), load_external_data=False).graph.node
+    with quietly():
+        quantize_dynamic(
+            str(graph),
+            str(target),
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=[node.name for node in nodes if node.name.startswith("/head/")],
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+        )
+
+
+def write_segment(
+    segment: Segment, example: Dict[str, Tensor], target: Path, int8: bool
+) -> Dict[str, int]:
+    """Write a segment for ONNX Runtime; returns how many operators were fused."""
+    config = segment.encoder.transformer.config
+    with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+        traced, fused = Path(folder, "traced.onnx"), Path(folder, "fused.onnx")
+        write_graph(segment, example, traced)
+        counts = fuse(traced, fused, config.num_attention_heads, config.hidden_size)
+        if int8:
+            quantise(fused, target)
+        else:
+            fused.replace(target)
+    return counts
+
+
+def _axes(name: str) -> Dict[int, str]:
+    return {0: "rows", 1: "tokens"} if name.removesuffix("_out") in PIECES else {0: "rows"}
+
+
+def _is_old_torch() -> bool:
+    return not hasattr(torch, "export")
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """These libraries tell at length what concerns nobody here."""
+    levels: List[Any] = [
+        (logging.getLogger(name),) for name in (None, "onnxruntime", "fusion_base")
+    ]
+    before = [logger.level for (logger,) in levels]
+    for (logger,) in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for (logger,), level in zip(levels, before):
+            logger.setLevel(level)

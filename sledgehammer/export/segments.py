@@ -1,0 +1,132 @@
+"""A model as a chain of graphs, one an exit."""
+
+import copy
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+import torch
+from torch import Tensor
+from transformers import AutoModel
+
+from sledgehammer.early_exit import Pooling
+from sledgehammer.encoder import LayeredEncoder, LayerInput
+from sledgehammer.exits import ExitHead
+from sledgehammer.model import MultiExitClassifier
+
+STATES = ["hidden", "attention_mask", "pooled"]
+"""What a segment takes from the one before it."""
+
+PIECES = {"input_ids", "attention_mask", "token_type_ids", "hidden"}
+"""Arrays with a column a word piece."""
+
+
+class Segment(torch.nn.Module):
+    """The layers above one exit up to the next one, and that one's head.
+
+    # Parameters
+
+    encoder : `LayeredEncoder`
+    pool : `Pooling`
+    head : `ExitHead`
+    first_layer : `int`
+        0 for the first segment, which begins with the embeddings.
+    inputs : `Sequence[str]`
+        Names of the arguments of `forward`.
+    is_last : `bool`
+        Then there is no other output than the logits.
+    """
+
+    def __init__(
+        self,
+        encoder: LayeredEncoder,
+        pool: Pooling,
+        head: ExitHead,
+        first_layer: int,
+        inputs: Sequence[str],
+        is_last: bool,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.inputs = list(inputs)
+        self.outputs = ["logits"] if is_last else ["hidden_out", "pooled_out", "logits"]
+        self._pool = pool
+        self._first_layer = first_layer
+
+    def forward(self, *arguments: Tensor) -> Tuple[Tensor, ...]:
+        """The arrays named by `inputs` -> those named by `outputs`.
+
+        `hidden_out` is (rows, tokens, hidden size), `pooled_out` (rows, layers so far, hidden
+        size), `logits` (rows, labels), uncalibrated.
+        """
+        given = dict(zip(self.inputs, arguments))
+        if self._first_layer == 0:
+            state = self.encoder.start(given)
+            pooled: List[Tensor] = []
+        else:
+            state = self.encoder.resume(given["hidden"], given["attention_mask"].bool())
+            pooled = [given["pooled"]]
+        for layer in range(self._first_layer, self.head.layer + 1):
+            state = self.encoder.run_layer(layer, state)
+            pooled.append(self._pooled(state))
+        states = torch.cat(pooled, dim=1)
+        outputs = {"hidden_out": state.hidden, "pooled_out": states, "logits": self.head(states)}
+        return tuple(outputs[name] for name in self.outputs)
+
+    def _pooled(self, state: LayerInput) -> Tensor:
+        return self._pool(state).unsqueeze(1)
+
+
+def segments_of(model: MultiExitClassifier, inputs: Sequence[str]) -> List[Segment]:
+    """The model's segments, lowest first, in evaluation mode and on the CPU.
+
+    # Parameters
+
+    inputs : `Sequence[str]`
+        The token arrays that the first segment takes.
+    """
+    encoder = _traceable(model.encoder)
+    pool = encoder.pooling(model.pooling)
+    heads: List[Any] = [copy.deepcopy(head).cpu() for head in model.exits]
+    segments = []
+    first_layer = 0
+    for number, head in enumerate(heads, start=1):
+        names = inputs if first_layer == 0 else STATES
+        segment = Segment(encoder, pool, head, first_layer, names, number == len(heads))
+        segments.append(segment.eval())
+        first_layer = head.layer + 1
+    return segments
+
+
+class Examples(NamedTuple):
+    """Inputs of one segment, one dictionary a batch."""
+
+    segment: Segment
+    inputs: List[Dict[str, Tensor]]
+
+
+def walk(segments: Sequence[Segment], batches: List[Dict[str, Tensor]]) -> Iterator[Examples]:
+    """Each segment with the inputs that it gets when all rows run through to the end."""
+    for segment in segments:
+        yield Examples(segment, batches)
+        if segment is not segments[-1]:
+            batches = [_run(segment, batch) for batch in batches]
+
+
+def _run(segment: Segment, batch: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    with torch.no_grad():
+        hidden, pooled, _ = segment(*(batch[name] for name in segment.inputs))
+    return {"hidden": hidden, "attention_mask": batch["attention_mask"], "pooled": pooled}
+
+
+def _traceable(encoder: LayeredEncoder) -> LayeredEncoder:
+    """A copy with plain attention, whose pattern the graph optimisers know."""
+    config = copy.deepcopy(encoder.transformer.config)
+    if hasattr(config, "_attn_implementation"):
+        config._attn_implementation = "eager"
+        transformer = AutoModel.from_config(config, attn_implementation="eager")
+    else:
+        transformer = AutoModel.from_config(config)
+    pooler = getattr(encoder.transformer, "pooler", None) is not None
+    plain = LayeredEncoder(transformer, encoder.num_layers, encoder.full_layers, keep_pooler=pooler)
+    plain.load_state_dict({k: v.cpu() for k, v in encoder.state_dict().items()})
+    return plain.eval()
