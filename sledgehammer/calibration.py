@@ -5,7 +5,7 @@ expected calibration error); Naeini et al., AAAI 2015 (the error's bins).
 """
 
 import math
-from typing import NamedTuple, Tuple
+from typing import List, NamedTuple, Tuple
 
 import torch
 from scipy.optimize import minimize_scalar
@@ -56,6 +56,11 @@ def fit_temperature(logits: Tensor, label: Tensor) -> float:
     # Kept as float32, in which the model stores it: what is returned is what will be used.
     temperature = float(torch.tensor(math.exp(found.x)))
     return temperature if nll(logits, label, temperature) < nll(logits, label) else 1.0
+
+
+def fit_temperatures(logits: Tensor, label: Tensor) -> List[float]:
+    """The temperature of every exit, from (rows, exits, labels) logits; see `fit_temperature`."""
+    return [fit_temperature(exit_logits, label) for exit_logits in logits.unbind(dim=1)]
 
 
 def bin_counts(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Tuple[Tensor, ...]:

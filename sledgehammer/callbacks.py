@@ -11,7 +11,11 @@ from allennlp.training import GradientDescentTrainer
 from allennlp.training.callbacks import TrainerCallback
 from torch import Tensor
 
-from sledgehammer.calibration import TEMPERATURE_BOUNDS, expected_calibration_error, fit_temperature
+from sledgehammer.calibration import (
+    TEMPERATURE_BOUNDS,
+    expected_calibration_error,
+    fit_temperatures,
+)
 from sledgehammer.distributed import gather_rows
 from sledgehammer.metrics import AnswerStatistics
 from sledgehammer.model import MultiExitClassifier
@@ -118,7 +122,7 @@ def calibrate(model: MultiExitClassifier, logits: Tensor, label: Tensor) -> Dict
 
     Temperature and expected calibration error of each exit, and the policy's figures, by name.
     """
-    temperatures = [fit_temperature(logits[:, i], label) for i in range(logits.size(1))]
+    temperatures = fit_temperatures(logits, label)
     model.temperatures.copy_(torch.tensor(temperatures))
     found: Dict[str, float] = {}
     for position, (layer, temperature) in enumerate(zip(model.exit_layers, temperatures)):

@@ -9,7 +9,7 @@ import torch
 from allennlp.commands.subcommand import Subcommand
 
 from sledgehammer.archives import check_target, write_changed
-from sledgehammer.calibration import ExitCalibration, assess, fit_temperature
+from sledgehammer.calibration import ExitCalibration, assess, fit_temperatures
 from sledgehammer.commands.common import (
     ArchiveCommand,
     as_json,
@@ -61,7 +61,8 @@ class Calibrate(ArchiveCommand):
             check_plot(arguments.plot, pages=False)
         (model, _), _, outputs = open_and_run(arguments)
         before = model.temperatures.tolist()
-        after = refit(outputs)
+        assert outputs.label is not None
+        after = fit_temperatures(outputs.logits, outputs.label)
         exits = _compare(outputs, model.exit_layers, before, after)
         print_table([row for layer, states in exits.items() for row in _table_rows(layer, states)])
         consequence = (
@@ -88,12 +89,6 @@ class Calibrate(ArchiveCommand):
             write_json(report, arguments.report)
         write_changed(arguments.archive, arguments.output, weights, extra={REPORT: content})
         print(f"\nnew archive: {arguments.output}")
-
-
-def refit(outputs: ExitOutputs) -> List[float]:
-    """The temperature of every exit, fitted to labelled outputs."""
-    assert outputs.label is not None
-    return [fit_temperature(exit, outputs.label) for exit in outputs.logits.unbind(dim=1)]
 
 
 def _compare(

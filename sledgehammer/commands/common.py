@@ -27,6 +27,9 @@ class ArchiveCommand(Subcommand):
     """
 
     example = ""
+    archive_help = "a trained archive (model.tar.gz), or its folder; or an exported model"
+    second = ("data", "labelled data, as the archive's reader takes it")
+    """The other positional argument and its help."""
 
     def add_subparser(
         self, parser: "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -39,8 +42,8 @@ class ArchiveCommand(Subcommand):
             epilog=f"example:\n  {self.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        subparser.add_argument("archive", help="a trained archive (model.tar.gz), or its folder")
-        subparser.add_argument("data", help="labelled data, as the archive's reader takes it")
+        subparser.add_argument("archive", help=self.archive_help)
+        subparser.add_argument(self.second[0], help=self.second[1])
         self.add_arguments(subparser)
         common = subparser.add_argument_group("how the data are read and run")
         common.add_argument(

@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Se
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Instance
 from allennlp.data.fields import Field, LabelField, MetadataField, TransformerTextField
+from torch import Tensor
 
 from sledgehammer import pretrained
 from sledgehammer.dataset_readers.holdout import PARTS, held_out, split_path
@@ -90,6 +91,11 @@ class TransformerReader(DatasetReader):
         )
         names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
         return [{name: encoded[name][i] for name in names} for i in range(len(rows))]
+
+    def tensors(self, encoded: Sequence[Dict[str, List[int]]]) -> Dict[str, Tensor]:
+        """A batch of what `encode` gives, as the model takes it; each of shape (rows, tokens)."""
+        padded = self._tokenizer.pad(list(encoded), return_tensors="pt")
+        return {name: padded[name] for name in ("attention_mask", *encoded[0])}
 
     def _read(self, file_path: str) -> Iterator[Instance]:
         for row in self.shard_iterable(self.selected_rows(file_path)):

@@ -93,7 +93,7 @@ class Engine:
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer, segments: Segments) -> None:
         self.manifest = manifest
         self.tokenizer = tokenizer
-        self._segments = segments
+        self.segments = segments
         self._temperatures = np.asarray(manifest.temperatures, np.float32)
 
     def predict(
@@ -173,7 +173,7 @@ class Engine:
         inputs = tokens
         logits = []
         for position in range(len(self._temperatures)):
-            inputs = {**inputs, **self._segments.run(position, inputs)}
+            inputs = {**inputs, **self.segments.run(position, inputs)}
             logits.append(inputs.pop("logits"))
             inputs = _for_next(inputs)
         return np.stack(logits, axis=1)
@@ -189,7 +189,7 @@ class Engine:
 
     def advance(self, batch: Batch) -> ndarray:
         """Run a batch up to its next exit: that one's calibrated probabilities."""
-        outputs = self._segments.run(batch.position, batch.inputs)
+        outputs = self.segments.run(batch.position, batch.inputs)
         probs = softmax(outputs.pop("logits") / self._temperatures[batch.position])
         batch.inputs = _for_next({**batch.inputs, **outputs})
         batch.probs = [*batch.probs, probs]

@@ -73,6 +73,7 @@ class OnnxSegments:
     def __init__(self, files: Sequence[Path], threads: int, precision: str) -> None:
         import onnxruntime
 
+        self.files = list(files)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads > 1 and _shared_pool(threads):

@@ -19,7 +19,7 @@ from sledgehammer.archives import Opened, archive_file, weights_sha256
 from sledgehammer.engine import Engine, load
 from sledgehammer.engine.manifest import TOKENIZER, Manifest, write
 from sledgehammer.export import onnx, openvino
-from sledgehammer.export.segments import Segment, segments_of, walk
+from sledgehammer.export.segments import Segment, full_model_of, segments_of, walk
 from sledgehammer.model import MultiExitClassifier
 from sledgehammer.policies import ConfidencePolicy
 
@@ -69,6 +69,7 @@ def export(
     format: Format,
     folder: Path,
     calibration: Optional[List[Dict[str, Tensor]]] = None,
+    without_exits: bool = False,
 ) -> Engine:
     """Write an exported model into an empty folder, and open it.
 
@@ -78,6 +79,8 @@ def export(
         Where `opened` came from.
     calibration : `List[Dict[str, Tensor]]`, optional
         Batches of tokens; see `Format.needs_calibration`.
+    without_exits : `bool`, optional (default = `False`)
+        Write the full model as one graph, whose answers are nobody's: only its speed counts.
 
     # Raises
 
@@ -94,7 +97,10 @@ def export(
     if "token_type_ids" in encoded and model.encoder.takes_token_types:
         inputs.append("token_type_ids")
     examples = random_tokens(model, inputs)
-    segments = segments_of(model, inputs)
+    segments: List[Segment] = (
+        [full_model_of(model, inputs)] if without_exits else segments_of(model, inputs)
+    )
+    exits = slice(-1, None) if without_exits else slice(None)
     (folder / "segments").mkdir()
     names = _write_segments(segments, format, folder, examples, calibration)
     _copy_from_archive(archive, folder)
@@ -103,11 +109,11 @@ def export(
     manifest = Manifest(
         runtime=format.runtime,
         precision=format.precision,
-        exit_layers=model.exit_layers,
+        exit_layers=model.exit_layers[exits],
         full_layers=model.full_layers,
         segments=names,
         labels=model.labels,
-        temperatures=model.temperatures.tolist(),
+        temperatures=model.temperatures.tolist()[exits],
         threshold=model.policy.threshold,
         inputs=inputs,
         fields=list(reader.fields),
@@ -118,7 +124,7 @@ def export(
     )
     write(folder, manifest)
     engine = load(folder)
-    if format.precision == "fp32":
+    if format.precision == "fp32" and not without_exits:
         _check_logits(model, engine, examples)
     return engine
 

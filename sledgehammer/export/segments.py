@@ -97,6 +97,26 @@ def segments_of(model: MultiExitClassifier, inputs: Sequence[str]) -> List[Segme
     return segments
 
 
+class FullModel(Segment):
+    """The transformer alone, with the top exit's linear map on its last states.
+
+    What a model without exits would run: a rival to compare times with.
+    """
+
+    def forward(self, *arguments: Tensor) -> Tuple[Tensor, ...]:
+        state = self.encoder.start(dict(zip(self.inputs, arguments)))
+        for layer in range(self.head.layer + 1):
+            state = self.encoder.run_layer(layer, state)
+        return (self.head.linear(self._pool(state)),)
+
+
+def full_model_of(model: MultiExitClassifier, inputs: Sequence[str]) -> FullModel:
+    """The model up to its last exit, without any other."""
+    encoder = _traceable(model.encoder)
+    head: Any = copy.deepcopy(model.exits[-1]).cpu()
+    return FullModel(encoder, encoder.pooling(model.pooling), head, 0, inputs, is_last=True).eval()
+
+
 class Examples(NamedTuple):
     """Inputs of one segment, one dictionary a batch."""
 

@@ -1,0 +1,157 @@
+"""`allennlp export`: a model that runs without AllenNLP and torch."""
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import torch
+from allennlp.commands.subcommand import Subcommand
+from allennlp.common.checks import ConfigurationError
+
+from sledgehammer.agreement import Agreement, compare
+from sledgehammer.archives import Opened, open_archive
+from sledgehammer.calibration import fit_temperatures
+from sledgehammer.commands.common import ArchiveCommand, as_json, print_table
+from sledgehammer.dataset_readers.base import Row
+from sledgehammer.encoder import TokenTensors
+from sledgehammer.engine import Engine
+from sledgehammer.engine.manifest import is_engine, write
+from sledgehammer.export.directory import RUNTIMES, Format, export
+from sledgehammer.outputs import read_rows, run_all_exits, token_batches
+from sledgehammer.writing import replacing_folder
+
+CALIBRATION_ROWS = 300
+"""So many rows are enough for the ranges of activations."""
+
+
+@Subcommand.register("export")
+class ExportCommand(ArchiveCommand):
+    """Write an archive as a directory that `sledgehammer.engine` runs, without AllenNLP and torch.
+
+    There is one graph an exit. Float32 graphs are checked against the archive as they are
+    written; what another precision changes is told on the rows of --verify.
+    """
+
+    name = "export"
+    archive_help = "a trained archive (model.tar.gz), or its folder"
+    second = ("directory", "to write")
+    example = "allennlp export out/sst/model.tar.gz out/sst_int8 --precision int8 --verify dev.txt"
+
+    def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
+        subparser.add_argument("--format", choices=list(RUNTIMES), default="onnx")
+        subparser.add_argument("--precision", choices=["fp32", "bf16", "int8"], default="fp32")
+        subparser.add_argument(
+            "--verify", metavar="DATA", help="tell what the precision changes on these rows"
+        )
+        subparser.add_argument(
+            "--recalibrate", metavar="DATA", help="fit the temperatures to the exported exits"
+        )
+        subparser.add_argument(
+            "--ranges", metavar="DATA",
+            help="rows to take the ranges of activations from (openvino int8; no labels needed)",
+        )  # fmt: skip
+        subparser.add_argument("--force", action="store_true", help="replace the directory")
+
+    def run(self, arguments: argparse.Namespace) -> None:
+        format = Format(arguments.format, arguments.precision)
+        target = Path(arguments.directory)
+        _check_directory(target, arguments.force)
+        if format.needs_calibration and not arguments.ranges:
+            raise ConfigurationError(
+                "openvino int8 takes the ranges of activations from data: give --ranges DATA "
+                "(training data will do)"
+            )
+        opened = open_archive(arguments.archive, arguments.cuda_device, arguments.overrides)
+        data = {
+            name: _rows(opened, getattr(arguments, name), arguments.json_lines, name != "ranges")
+            for name in ("verify", "recalibrate", "ranges")
+        }
+        ranges = _batches(opened, data["ranges"]) if format.needs_calibration else None
+        with replacing_folder(target) as folder:
+            engine = export(arguments.archive, opened, format, folder, ranges)
+            if data["recalibrate"]:
+                _recalibrate(folder, engine, data["recalibrate"], arguments.batch_size)
+            if data["verify"]:
+                found = _verify(opened, folder, data["verify"], arguments.batch_size)
+                _print_agreement(found, arguments.verify)
+                content = {"data": arguments.verify, **as_json(found)}
+                (folder / "verification.json").write_text(json.dumps(content, indent=2) + "\n")
+                write(folder, open_engine(folder).manifest)
+            elif format.precision != "fp32":
+                print(f"what {format.precision} changes was not measured: give --verify DATA")
+        print(f"\nexported model: {target}")
+
+
+def open_engine(folder: Path) -> Engine:
+    """The engine that is being written."""
+    model: Any = open_archive(str(folder)).model
+    return model.engine
+
+
+def _check_directory(target: Path, force: bool) -> None:
+    if not target.absolute().parent.is_dir():
+        raise ConfigurationError(f"cannot write {str(target)!r}: no folder {target.parent}")
+    if not target.exists():
+        return
+    if not force:
+        raise ConfigurationError(f"{str(target)!r} exists: give another name, or --force")
+    if not is_engine(target):
+        raise ConfigurationError(
+            f"{str(target)!r} is no exported model, so that --force does not replace it"
+        )
+
+
+def _rows(opened: Opened, path: Optional[str], json_lines: bool, labelled: bool) -> List[Row]:
+    return read_rows(opened.reader, path, json_lines, labelled) if path else []
+
+
+def _batches(opened: Opened, rows: List[Row]) -> List[TokenTensors]:
+    step = max(1, len(rows) // CALIBRATION_ROWS)
+    chosen = rows[::step][:CALIBRATION_ROWS]
+    return [tokens for tokens, _ in token_batches(opened.model, opened.reader, chosen, 1)]
+
+
+def _recalibrate(folder: Path, engine: Engine, rows: List[Row], batch_size: int) -> None:
+    exported = open_archive(str(folder))
+    outputs = run_all_exits(exported.model, exported.reader, rows, batch_size)
+    assert outputs.label is not None
+    temperatures = fit_temperatures(outputs.logits, outputs.label)
+    seen: Dict[str, List[int]] = {"temperatures": outputs.hashes.tolist(), "threshold": []}
+    (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
+    write(folder, dataclasses.replace(engine.manifest, temperatures=temperatures))
+    before = ", ".join(f"{t:.3f}" for t in engine.manifest.temperatures)
+    after = ", ".join(f"{t:.3f}" for t in temperatures)
+    print(f"temperatures: {before} -> {after}")
+
+
+def _verify(opened: Opened, folder: Path, rows: List[Row], batch_size: int) -> Agreement:
+    exported = open_archive(str(folder))
+    thresholds = torch.full((len(rows),), opened.model.policy.threshold)
+    outputs = [run_all_exits(*either, rows, batch_size) for either in (opened, exported)]
+    # Each with its own temperatures.
+    before, after = (
+        either.model.answer(found.logits, thresholds)
+        for either, found in zip((opened, exported), outputs)
+    )
+    return compare(before, after, opened.model.exit_layers, outputs[0].label)
+
+
+def _print_agreement(found: Agreement, data: str) -> None:
+    print(f"\nagainst the archive, on {found.rows} rows of {data} at its threshold:\n")
+    print_table([agreement_cells(found)])
+
+
+def agreement_cells(found: Agreement) -> Dict[str, str]:
+    """An `Agreement` as a row of a table."""
+    cells = {
+        "same label": f"{found.labels:.2%}",
+        "same exit": f"{found.exits:.2%}",
+        "largest difference of a probability": f"{found.probability_difference:.4f}",
+        "mean layers": f"{found.mean_layers:.2f} ({found.mean_layers_change:+.2f})",
+    }
+    if found.accuracy is not None and found.accuracy_change is not None:
+        change = 100 * found.accuracy_change
+        cells["accuracy"] = f"{found.accuracy:.1%} ({change:+.2f} points)"
+    return cells
