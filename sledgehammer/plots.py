@@ -55,7 +55,7 @@ def plot_reliability(
     exits : `Dict[int, Tuple[Tensor, Tensor, Tensor]]`
         By layer: confidence before and after, each (rows,), and whether the answers are right.
     """
-    plt = _pyplot()
+    plt = pyplot()
     figure, panels = plt.subplots(
         2, len(exits), figsize=(2.9 * len(exits), 4.4), squeeze=False, sharex=True,
         gridspec_kw={"height_ratios": [3, 1]}, layout="constrained",
@@ -85,7 +85,7 @@ def plot_reliability(
 def _tradeoff_image(
     lines: Sequence[Line], target: Path, suffix: str, title: str, chosen: Optional[Point]
 ) -> None:
-    plt = _pyplot()
+    plt = pyplot()
     figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
     for name, points, style in lines:
         axes.plot(
@@ -146,7 +146,7 @@ def _hover(name: str, point: Point) -> str:
     )
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
     import matplotlib
 
     matplotlib.use("Agg")  # no screen is needed

@@ -12,4 +12,4 @@ from sledgehammer import (  # noqa: E402,F401
     policies,
     predictor,
 )
-from sledgehammer.commands import calibrate, difficulty, export, predict, tradeoff  # noqa: E402,F401
+from sledgehammer.commands import benchmark, calibrate, difficulty, export, predict, tradeoff  # noqa: E402,F401

@@ -57,7 +57,7 @@ def load(contender: Contender, threads: int) -> Loaded:
 
     torch.set_num_threads(threads)
     torch.set_grad_enabled(False)
-    return {"archive": _Archive, "transformers": _Transformers}[contender.kind](contender)
+    return _Archive(contender) if contender.kind == "archive" else _Transformers(contender)
 
 
 class _Engine:
@@ -122,13 +122,13 @@ class _Archive(_Torch):
             self.model(inputs)
             return
         own = self.model.policy
-        self.model.policy = _Forced()
+        self.model.policy = _Forced()  # type: ignore[assignment]
         self.model(inputs, threshold=torch.tensor(exits))
         self.model.policy = own
 
 
 class _Forced:
-    """A policy whose `threshold` is the position of the exit to take."""
+    """Stands in for a policy: its `threshold` is the position of the exit to take."""
 
     def should_exit(self, probs: Any, threshold: Any) -> Any:
         return threshold < probs.size(1)

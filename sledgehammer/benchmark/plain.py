@@ -1,7 +1,7 @@
 """Transformers' own models with the weights of one of ours: what exits are compared with."""
 
 import copy
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ class PlainTransformer(torch.nn.Module):
         if model.pooling == "mean" and getattr(self.transformer, "pooler", None) is not None:
             self.transformer.pooler = None
         above = [head for head in model.exits if head.layer >= config.num_hidden_layers - 1]
-        self.linear = copy.deepcopy(above[0].linear)
+        self.linear: Any = copy.deepcopy(above[0].linear)
         self._pool = copy.copy(model.encoder).pooling(model.pooling)
         self._mean = model.pooling == "mean"
         self.eval()
@@ -44,6 +44,6 @@ class PlainTransformer(torch.nn.Module):
         if self._mean:
             pooled = self._pool(LayerInput(hidden, tokens["attention_mask"].bool(), None))
         else:
-            pooled = getattr(outputs, "pooler_output", None)
-            pooled = hidden[:, 0] if pooled is None else pooled
+            first: Optional[Tensor] = getattr(outputs, "pooler_output", None)
+            pooled = hidden[:, 0] if first is None else first
         return self.linear(pooled)

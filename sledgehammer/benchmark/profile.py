@@ -9,11 +9,16 @@ from typing import Any, Dict, List, Sequence
 import numpy as np
 
 from sledgehammer.engine import Engine
-from sledgehammer.engine.runtimes import Arrays
+from sledgehammer.engine.runtimes import Arrays, session_options
 
 
 def profile(
-    engine: Engine, contender: Any, rows: Sequence[List[str]], batch_size: int, batches: int = 20
+    engine: Engine,
+    contender: Any,
+    rows: Sequence[List[str]],
+    batch_size: int,
+    threads: int,
+    batches: int = 20,
 ) -> Dict[str, Any]:
     """Medians over some batches that run through all segments.
 
@@ -40,11 +45,11 @@ def profile(
     return {
         "tokenise": 1000 * float(np.median(tokenise)),
         "segments": (1000 * np.median(np.array(segments), axis=0)).tolist(),
-        "heads": _head_shares(engine, tokens),
+        "heads": _head_shares(engine, threads, tokens),
     }
 
 
-def _head_shares(engine: Engine, tokens: Sequence[Arrays]) -> List[float]:
+def _head_shares(engine: Engine, threads: int, tokens: Sequence[Arrays]) -> List[float]:
     """ONNX Runtime tells the time of each operator; elsewhere there is no answer."""
     files = getattr(engine.segments, "files", [])
     if engine.manifest.runtime != "onnx":
@@ -55,8 +60,7 @@ def _head_shares(engine: Engine, tokens: Sequence[Arrays]) -> List[float]:
     with tempfile.TemporaryDirectory() as folder:
         inputs = list(tokens)
         for position, file in enumerate(files):
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 3
+            options = session_options(threads)
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder, f"exit{position}"))
             session = onnxruntime.InferenceSession(str(file), options)

@@ -15,8 +15,9 @@ from sledgehammer.benchmark.contenders import Contender, Loaded, load
 class Session:
     """What a contender is asked to do, one command a line."""
 
-    def __init__(self, contender: Loaded) -> None:
+    def __init__(self, contender: Loaded, threads: int) -> None:
         self._contender = contender
+        self._threads = threads
         self._rows: List[List[str]] = []
         self._exits: Optional[List[int]] = None
 
@@ -55,7 +56,9 @@ class Session:
         from sledgehammer.benchmark.profile import profile
 
         engine = getattr(self._contender, "engine", None)
-        return {} if engine is None else profile(engine, self._contender, self._rows, batch_size)
+        if engine is None:
+            return {}
+        return profile(engine, self._contender, self._rows, batch_size, self._threads)
 
 
 def main() -> None:
@@ -64,7 +67,7 @@ def main() -> None:
     try:
         given = json.loads(sys.stdin.readline())
         threads = given.pop("threads")
-        session = Session(load(Contender(**given), threads))
+        session = Session(load(Contender(**given), threads), threads)
         _answer(answers, {"ready": True})
         for line in sys.stdin:
             command = json.loads(line)

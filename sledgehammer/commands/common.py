@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
@@ -71,6 +72,8 @@ class ArchiveCommand(Subcommand):
 
     def _run_guarded(self, arguments: argparse.Namespace) -> None:
         logging.getLogger().setLevel(logging.WARNING)
+        # Tokenisers complain at every fork once they have used threads.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         try:
             self.run(arguments)
         except ConfigurationError as error:

@@ -15,15 +15,11 @@ from sledgehammer.archives import Opened, open_archive
 from sledgehammer.calibration import fit_temperatures
 from sledgehammer.commands.common import ArchiveCommand, as_json, print_table
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.encoder import TokenTensors
 from sledgehammer.engine import Engine
 from sledgehammer.engine.manifest import is_engine, write
-from sledgehammer.export.directory import RUNTIMES, Format, export
-from sledgehammer.outputs import read_rows, run_all_exits, token_batches
+from sledgehammer.export.directory import RUNTIMES, Format, export, range_batches
+from sledgehammer.outputs import read_rows, run_all_exits
 from sledgehammer.writing import replacing_folder
-
-CALIBRATION_ROWS = 300
-"""So many rows are enough for the ranges of activations."""
 
 
 @Subcommand.register("export")
@@ -58,6 +54,7 @@ class ExportCommand(ArchiveCommand):
         format = Format(arguments.format, arguments.precision)
         target = Path(arguments.directory)
         _check_directory(target, arguments.force)
+        format.require_libraries()
         if format.needs_calibration and not arguments.ranges:
             raise ConfigurationError(
                 "openvino int8 takes the ranges of activations from data: give --ranges DATA "
@@ -68,7 +65,7 @@ class ExportCommand(ArchiveCommand):
             name: _rows(opened, getattr(arguments, name), arguments.json_lines, name != "ranges")
             for name in ("verify", "recalibrate", "ranges")
         }
-        ranges = _batches(opened, data["ranges"]) if format.needs_calibration else None
+        ranges = range_batches(opened, data["ranges"]) if format.needs_calibration else None
         with replacing_folder(target) as folder:
             engine = export(arguments.archive, opened, format, folder, ranges)
             if data["recalibrate"]:
@@ -105,12 +102,6 @@ def _check_directory(target: Path, force: bool) -> None:
 
 def _rows(opened: Opened, path: Optional[str], json_lines: bool, labelled: bool) -> List[Row]:
     return read_rows(opened.reader, path, json_lines, labelled) if path else []
-
-
-def _batches(opened: Opened, rows: List[Row]) -> List[TokenTensors]:
-    step = max(1, len(rows) // CALIBRATION_ROWS)
-    chosen = rows[::step][:CALIBRATION_ROWS]
-    return [tokens for tokens, _ in token_batches(opened.model, opened.reader, chosen, 1)]
 
 
 def _recalibrate(folder: Path, engine: Engine, rows: List[Row], batch_size: int) -> None:

@@ -74,15 +74,7 @@ class OnnxSegments:
         import onnxruntime
 
         self.files = list(files)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if threads > 1 and _shared_pool(threads):
-            options.use_per_session_threads = False
-        else:
-            options.intra_op_num_threads = threads
-            # With a pool each, the threads of one segment would still be spinning while the
-            # next one runs: half the speed on two cores.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = session_options(threads)
         try:
             self._sessions = [
                 onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
@@ -102,24 +94,17 @@ def _named(names: Sequence[str], arrays: Sequence[ndarray]) -> Arrays:
     return {name.removesuffix("_out"): array for name, array in zip(names, arrays)}
 
 
-_pool_threads: Optional[int] = None
-
-
-def _shared_pool(threads: int) -> bool:
-    """Whether all sessions of this process can share a pool of so many threads.
-
-    There is one such pool a process, and its size is set once.
-    """
-    global _pool_threads
+def session_options(threads: int) -> Any:
+    """The settings of an ONNX Runtime session that is one of several in a chain."""
     import onnxruntime
 
-    if _pool_threads is None and hasattr(onnxruntime, "set_global_thread_pool_sizes"):
-        try:
-            onnxruntime.set_global_thread_pool_sizes(threads, 1)
-            _pool_threads = threads
-        except Exception:  # somebody else's pool, of a size that nobody tells
-            _pool_threads = 0
-    return _pool_threads == threads
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads
+    # Each session has its own threads, which go on spinning for a while after a run. Those of one
+    # segment would take the cores of the next: half the speed on two cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
 
 
 class OpenVinoSegments:

@@ -1,5 +1,6 @@
 """A whole exported model, from an archive."""
 
+import importlib.util
 import json
 import random
 import shutil
@@ -12,15 +13,17 @@ from typing import Any, Dict, List, Optional, Sequence
 import torch
 from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
-from torch import Tensor
 
 from sledgehammer import __version__
 from sledgehammer.archives import Opened, archive_file, weights_sha256
+from sledgehammer.dataset_readers.base import Row
+from sledgehammer.encoder import TokenTensors
 from sledgehammer.engine import Engine, load
 from sledgehammer.engine.manifest import TOKENIZER, Manifest, write
 from sledgehammer.export import onnx, openvino
 from sledgehammer.export.segments import Segment, full_model_of, segments_of, walk
 from sledgehammer.model import MultiExitClassifier
+from sledgehammer.outputs import token_batches
 from sledgehammer.policies import ConfidencePolicy
 
 RUNTIMES = {"onnx": ["fp32", "int8"], "openvino": ["fp32", "bf16", "int8"]}
@@ -57,6 +60,17 @@ class Format:
                 + ("; bf16 needs --format openvino" if self.precision == "bf16" else "")
             )
 
+    def require_libraries(self) -> None:
+        """Raise a `ConfigurationError` that names what to install, if something is missing."""
+        needed = ["onnx", "onnxruntime"] if self.runtime == "onnx" else ["onnx", "openvino"]
+        needed += ["nncf"] if self.needs_calibration else []
+        missing = [name for name in needed if importlib.util.find_spec(name) is None]
+        if missing:
+            raise ConfigurationError(
+                f"exporting to {self.runtime} {self.precision} needs {', '.join(missing)}: "
+                f"pip install {' '.join(missing)}"
+            )
+
     @property
     def needs_calibration(self) -> bool:
         """Whether ranges of activations must be taken from data."""
@@ -68,7 +82,7 @@ def export(
     opened: Opened,
     format: Format,
     folder: Path,
-    calibration: Optional[List[Dict[str, Tensor]]] = None,
+    calibration: Optional[List[TokenTensors]] = None,
     without_exits: bool = False,
 ) -> Engine:
     """Write an exported model into an empty folder, and open it.
@@ -77,7 +91,7 @@ def export(
 
     archive : `str`
         Where `opened` came from.
-    calibration : `List[Dict[str, Tensor]]`, optional
+    calibration : `List[TokenTensors]`, optional
         Batches of tokens; see `Format.needs_calibration`.
     without_exits : `bool`, optional (default = `False`)
         Write the full model as one graph, whose answers are nobody's: only its speed counts.
@@ -129,9 +143,16 @@ def export(
     return engine
 
 
+def range_batches(opened: Opened, rows: Sequence[Row], count: int = 300) -> List[TokenTensors]:
+    """Some of the rows, one a batch, to take the ranges of activations from."""
+    step = max(1, len(rows) // count)
+    chosen = rows[::step][:count]
+    return [tokens for tokens, _ in token_batches(*opened, chosen, batch_size=1)]
+
+
 def random_tokens(
     model: MultiExitClassifier, inputs: Sequence[str], rows: int = 32, longest: int = 24
-) -> Dict[str, Tensor]:
+) -> TokenTensors:
     """Rows of random word pieces and lengths, each tensor of shape (rows, tokens)."""
     generator = random.Random(0)
     config = model.encoder.transformer.config
@@ -155,8 +176,8 @@ def _write_segments(
     segments: List[Segment],
     format: Format,
     folder: Path,
-    examples: Dict[str, Tensor],
-    calibration: Optional[List[Dict[str, Tensor]]],
+    examples: TokenTensors,
+    calibration: Optional[List[TokenTensors]],
 ) -> List[str]:
     names = []
     few = {name: tensor[:3] for name, tensor in examples.items()}
@@ -204,7 +225,7 @@ def _versions(format: Format) -> Dict[str, str]:
     return found
 
 
-def _check_logits(model: MultiExitClassifier, engine: Engine, tokens: Dict[str, Tensor]) -> None:
+def _check_logits(model: MultiExitClassifier, engine: Engine, tokens: TokenTensors) -> None:
     with torch.no_grad():
         expected = model.runner.run_all_exits(tokens)
     got = torch.from_numpy(engine.run_all_exits({k: v.numpy() for k, v in tokens.items()}))

@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sledgehammer import engine
+from sledgehammer.commands import export as module
+from sledgehammer.commands.export import ExportCommand
+from tests.cli import run_command
+from tests.conftest import FIXTURES
+
+pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
+pytest.importorskip("onnxruntime")
+DEV = str(FIXTURES / "sst/dev.txt")
+TRAIN = str(FIXTURES / "sst/train.txt")
+
+
+def run(*arguments: Any) -> None:
+    run_command(ExportCommand(), *map(str, arguments))
+
+
+def test_an_export_answers(tiny_archive: Path, tmp_path: Path) -> None:
+    run(tiny_archive, tmp_path / "fp32")
+    (answer,) = engine.load(tmp_path / "fp32").predict(["Fine."], threshold=0.0)
+    assert answer["exit_layer"] == 0
+    assert sum(answer["probs"].values()) == pytest.approx(1.0)
+
+
+def test_what_int8_changes_is_told_and_kept(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tiny_archive, tmp_path / "int8", "--precision", "int8", "--verify", DEV)
+    told = capsys.readouterr().out
+    kept = json.loads((tmp_path / "int8/verification.json").read_text())
+    assert f"{kept['labels']:.2%}" in told
+    assert f"{kept['exits']:.2%}" in told
+    assert kept["rows"] == 5
+    assert 0 < kept["probability_difference"] < 0.2
+    engine.load(tmp_path / "int8")  # and the directory is whole with it
+
+
+def test_float32_changes_nothing(tiny_archive: Path, tmp_path: Path) -> None:
+    run(tiny_archive, tmp_path / "fp32", "--verify", DEV)
+    kept = json.loads((tmp_path / "fp32/verification.json").read_text())
+    assert kept["labels"] == kept["exits"] == 1.0
+    assert kept["accuracy_change"] == 0.0
+
+
+def test_temperatures_are_fitted_to_the_exported_exits(tiny_archive: Path, tmp_path: Path) -> None:
+    run(tiny_archive, tmp_path / "old")
+    run(tiny_archive, tmp_path / "new", "--precision", "int8", "--recalibrate", TRAIN)
+    old, new = (engine.load(tmp_path / name).manifest for name in ("old", "new"))
+    assert old.temperatures != new.temperatures
+    seen = json.loads((tmp_path / "new/seen.json").read_text())
+    assert len(seen["temperatures"]) == 9
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--precision", "bf16"], "onnx has no bf16"),
+        (["--format", "openvino", "--precision", "int8"], "give --ranges DATA"),
+        (["--verify", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_mistakes_are_told_in_a_line_and_nothing_is_written(
+    tiny_archive: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: "list[str]",
+    message: str,
+) -> None:
+    pytest.importorskip("openvino")
+    with pytest.raises(SystemExit):
+        run(tiny_archive, tmp_path / "new", *arguments)
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("allennlp export: error: ")
+    assert message in error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_targets_are_not_overwritten_by_accident(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "engine"
+    run(tiny_archive, target)
+    first = json.loads((target / "engine.json").read_text())
+    with pytest.raises(SystemExit):
+        run(tiny_archive, target)
+    assert "--force" in capsys.readouterr().err
+    run(tiny_archive, target, "--force", "--precision", "int8")
+    assert json.loads((target / "engine.json").read_text())["precision"] == "int8"
+    assert first["precision"] == "fp32"
+    other = tmp_path / "other"
+    other.mkdir()
+    with pytest.raises(SystemExit):
+        run(tiny_archive, other, "--force")
+    assert "no exported model" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(tiny_archive, tmp_path / "no/such")
+    assert "no folder" in capsys.readouterr().err
+
+
+def test_an_export_of_an_export_is_refused(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tiny_archive, tmp_path / "engine")
+    with pytest.raises(SystemExit):
+        run(tmp_path / "engine", tmp_path / "again")
+    assert "exported already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_export_leaves_nothing(
+    tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: Any
+) -> None:
+    """The old engine stays, and no half one beside it."""
+    target = tmp_path / "engine"
+    run(tiny_archive, target)
+    before = (target / "engine.json").read_bytes()
+
+    def half(*given: Any) -> None:
+        folder: Path = given[3]
+        (folder / "segments").mkdir()
+        raise interruption
+
+    monkeypatch.setattr(module, "export", half)
+    with pytest.raises(interruption):
+        run(tiny_archive, target, "--force")
+    assert [path.name for path in tmp_path.iterdir()] == ["engine"]
+    assert (target / "engine.json").read_bytes() == before

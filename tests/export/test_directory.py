@@ -1,0 +1,129 @@
+"""Exports of every family and precision, against the model that they were made of."""
+
+import json
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+import torch
+from allennlp.common.checks import ConfigurationError
+from transformers import AutoModel, AutoTokenizer
+
+from sledgehammer.archives import open_archive
+from sledgehammer.export import directory
+from sledgehammer.export.directory import Format, export, random_tokens, range_batches
+from sledgehammer.outputs import read_rows
+from tests.conftest import FIXTURES, TINY_BERT
+from tests.test_encoder import tiny_config
+from tests.training import train
+
+pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
+pytest.importorskip("onnxruntime")
+DEV = str(FIXTURES / "sst/dev.txt")
+INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
+
+
+def logits_of(engine: Any, model: Any, rows: int = 16) -> "tuple[torch.Tensor, torch.Tensor]":
+    tokens = random_tokens(model, engine.manifest.inputs, rows)
+    with torch.no_grad():
+        expected = model.runner.run_all_exits(tokens)
+    got = engine.run_all_exits({name: tensor.numpy() for name, tensor in tokens.items()})
+    return expected, torch.from_numpy(got)
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_float32_is_the_model(tiny_archive: Path, tmp_path: Path, runtime: str) -> None:
+    pytest.importorskip(runtime)
+    opened = open_archive(str(tiny_archive))
+    engine = export(str(tiny_archive), opened, Format(runtime, "fp32"), tmp_path)
+    expected, got = logits_of(engine, opened.model)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("runtime, precision", [("onnx", "int8"), ("openvino", "int8")])
+def test_int8_is_near_the_model(
+    tiny_archive: Path, tmp_path: Path, runtime: str, precision: str
+) -> None:
+    pytest.importorskip("nncf" if runtime == "openvino" else runtime)
+    opened = open_archive(str(tiny_archive))
+    format = Format(runtime, precision)
+    rows = read_rows(opened.reader, DEV)
+    engine = export(
+        str(tiny_archive), opened, format, tmp_path,
+        range_batches(opened, rows) if format.needs_calibration else None,
+    )  # fmt: skip
+    expected, got = logits_of(engine, opened.model)
+    assert 0 < float((expected - got).abs().max()) < 0.3 * float(expected.abs().max())
+
+
+def test_attention_and_layer_norm_are_fused(
+    tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = []
+    write: Callable[..., Any] = directory.onnx.write_segment
+    monkeypatch.setattr(directory.onnx, "write_segment", lambda *given: fused.append(write(*given)))
+    export(str(tiny_archive), open_archive(str(tiny_archive)), Format("onnx", "fp32"), tmp_path)
+    layers = [1, 2, 1]  # of the segments up to the exits at 0, 2 and 3
+    assert [counts["Attention"] for counts in fused] == layers
+    assert [counts["SkipLayerNormalization"] for counts in fused] == [2 * n for n in layers]
+
+
+FAMILIES = ["albert", "distilbert", "electra", "mpnet", "roberta"]
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_every_family(model_type: str, tmp_path: Path) -> None:
+    source = tmp_path / "transformer"
+    AutoModel.from_config(tiny_config(model_type)).save_pretrained(source)
+    AutoTokenizer.from_pretrained(TINY_BERT).save_pretrained(source)
+    train(
+        tmp_path / "run",
+        dataset_reader__model_name=str(source),
+        model__exit_layers=[0, 2],
+        trainer__run_confidence_checks=False,
+    )
+    archive = str(tmp_path / "run")
+    opened = open_archive(archive)
+    folder = tmp_path / "engine"
+    folder.mkdir()
+    engine = export(archive, opened, Format("onnx", "fp32"), folder)
+    expected, got = logits_of(engine, opened.model)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_graph_that_computes_something_else_is_refused(
+    tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = open_archive(str(tiny_archive))
+    other = directory.segments_of
+
+    def wrong(*given: Any) -> Any:
+        segments = other(*given)
+        torch.nn.init.normal_(segments[1].head.linear.bias)
+        return segments
+
+    monkeypatch.setattr(directory, "segments_of", wrong)
+    with pytest.raises(ConfigurationError, match="do not compute what the model does"):
+        export(str(tiny_archive), opened, Format("onnx", "fp32"), tmp_path)
+
+
+def test_what_there_is_not_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="onnx has no bf16 on a CPU.*openvino"):
+        Format("onnx", "bf16")
+
+
+def test_missing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match="pip install onnx openvino nncf"):
+        Format("openvino", "int8").require_libraries()
+
+
+def test_the_directory_holds_no_weights_in_pickles(tiny_archive: Path, tmp_path: Path) -> None:
+    opened = open_archive(str(tiny_archive))
+    export(str(tiny_archive), opened, Format("onnx", "fp32"), tmp_path)
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"engine.json", "config.json", "seen.json", "segments/exit_0.onnx"} <= names
+    assert not [name for name in names if name.endswith((".th", ".pt", ".bin", ".pkl"))]
+    manifest = json.loads((tmp_path / "engine.json").read_text())
+    assert manifest["temperatures"] == opened.model.temperatures.tolist()
+    assert manifest["labels"] == opened.model.labels
