@@ -73,13 +73,15 @@ def quantise(graph: Path, target: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     nodes = onnx.load(str(graph), load_external_data=False).graph.node
+    # A Gemm is made a MatMul of another name before it is quantised.
+    heads = [node.name for node in nodes if node.name.startswith("/head/")]
     with quietly():
         quantize_dynamic(
             str(graph),
             str(target),
             per_channel=True,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=[node.name for node in nodes if node.name.startswith("/head/")],
+            nodes_to_exclude=[name for head in heads for name in (head, f"{head}_MatMul")],
             extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
         )
 

@@ -1,0 +1,76 @@
+"""Graphs of every supported family, against the model that they were made of."""
+
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+import pytest
+import torch
+from allennlp.data import Vocabulary
+
+from sledgehammer.engine.runtimes import OnnxSegments
+from sledgehammer.export.onnx import write_segment
+from sledgehammer.export.segments import Segment, segments_of, walk
+from sledgehammer.model import MultiExitClassifier
+from tests.test_encoder import CONFIGS, build, padded_batch
+
+pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
+pytest.importorskip("onnxruntime")
+
+
+def model_of(name: str, vocab: Vocabulary, folder: Path, pooling: str) -> MultiExitClassifier:
+    build(name).save_pretrained(folder)
+    torch.manual_seed(1)
+    return MultiExitClassifier(vocab, [0, 2, 3], model_name=str(folder), pooling=pooling).eval()
+
+
+def run_chain(segments: Any, tokens: Dict[str, torch.Tensor]) -> torch.Tensor:
+    state = {name: tensor.numpy() for name, tensor in tokens.items()}
+    logits = []
+    for position in range(3):
+        outputs = segments.run(position, state)
+        logits.append(outputs.pop("logits"))
+        state = {**outputs, "attention_mask": state["attention_mask"]}
+    return torch.from_numpy(np.stack(logits, axis=1))
+
+
+def batches(model: MultiExitClassifier) -> List[Dict[str, torch.Tensor]]:
+    """To trace with, and others to judge by: of another shape, and without padding."""
+    transformer = model.encoder.transformer
+    found = []
+    for lengths in ([12, 7, 3, 9], [5, 17], [1, 1, 1]):
+        tokens = padded_batch(transformer, lengths)
+        found.append({name: tensor.long() for name, tensor in tokens.items()})
+        if model.encoder.takes_token_types:
+            found[-1]["token_type_ids"] = torch.zeros_like(found[-1]["input_ids"])
+    return found
+
+
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_family(name: str, pooling: str, vocab: Vocabulary, tmp_path: Path) -> None:
+    model = model_of(name, vocab, tmp_path, pooling)
+    traced, *others = batches(model)
+    files = []
+    for segment, inputs in walk(segments_of(model, list(traced)), [traced]):
+        files.append(tmp_path / f"{segment.head.layer}.onnx")
+        write_segment(segment, inputs[0], files[-1], int8=False)
+    segments = OnnxSegments(files, 1, "fp32")
+    for tokens in (traced, *others):
+        with torch.no_grad():
+            expected = model.runner.run_all_exits(tokens)
+        torch.testing.assert_close(run_chain(segments, tokens), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_heads_are_not_quantised(vocab: Vocabulary, tmp_path: Path) -> None:
+    import onnx
+
+    model = model_of("bert", vocab, tmp_path, "mean")
+    traced = batches(model)[0]
+    segment: Segment = segments_of(model, list(traced))[0]
+    write_segment(segment, traced, tmp_path / "int8.onnx", int8=True)
+    nodes = onnx.load(str(tmp_path / "int8.onnx")).graph.node
+    assert not [n for n in nodes if n.name.startswith("/head/") and "Integer" in n.op_type]
+    kinds = {node.op_type for node in nodes}
+    assert "QAttention" in kinds
+    assert "MatMulInteger" in kinds
