@@ -169,6 +169,11 @@ class ExitClassifier(Model):
     def get_metrics(self, reset: bool = False) -> Dict[str, float]:
         return {**self._statistics.get_metric(reset), **self._exit_accuracy.get_metric(reset)}
 
+    def _get_prediction_device(self) -> int:
+        # AllenNLP's own looks at every parameter, for every batch: a tenth of a short text's time.
+        device = self.temperatures.device
+        return (device.index or 0) if device.type == "cuda" else -1
+
     def _describe(self, answers: Answers) -> Dict[str, Tensor]:
         exit_layer = torch.tensor(self.exit_layers, device=answers.exit.device)[answers.exit]
         return {

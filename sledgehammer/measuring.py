@@ -61,8 +61,7 @@ def measure(
     """
     device = model.temperatures.device
     batches = [
-        util.move_to_device(tokens, device)
-        for tokens, _ in token_batches(model, reader, rows, batch_size)
+        util.move_to_device(tokens, device) for tokens, _ in token_batches(reader, rows, batch_size)
     ]
     layers = {}
 

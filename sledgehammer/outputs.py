@@ -1,15 +1,14 @@
 """What all exits say about some rows: one pass, from which every policy can be replayed."""
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import Batch, Instance
-from allennlp.data.fields import TransformerTextField
 from allennlp.nn import util
 from torch import Tensor
 
@@ -82,10 +81,10 @@ def run_all_exits(
     label = _label_indices(model, rows)
     logits, hashes, lengths, order = [], [], [], []
     device = model.temperatures.device
+    batches = token_batches(reader, rows, batch_size)
+    total = math.ceil(len(rows) / batch_size)
     with torch.no_grad(), _all_exits(model):
-        for tokens, positions in Tqdm.tqdm(
-            token_batches(model, reader, rows, batch_size), "running all exits"
-        ):
+        for tokens, positions in Tqdm.tqdm(batches, "running all exits", total=total):
             order.append(positions)
             hashes.append(row_hashes(tokens))
             lengths.append(tokens["attention_mask"].sum(dim=1))
@@ -97,31 +96,20 @@ def run_all_exits(
 
 
 def token_batches(
-    model: ExitClassifier, reader: TransformerReader, rows: Sequence[Row], batch_size: int
-) -> List[Tuple[TokenTensors, Tensor]]:
+    reader: TransformerReader, rows: Sequence[Row], batch_size: int
+) -> Iterator[Tuple[TokenTensors, Tensor]]:
     """The model's input for rows of about the same length, longest first.
 
     # Returns
 
-    A list of batches: their tokens, each tensor of shape (rows, tokens), on the CPU; and the
+    The batches: their tokens, each tensor of shape (rows, tokens), on the CPU; and the
     positions of their rows.
     """
-    instances = [reader.instance(row._replace(label=None)) for row in rows]
-    lengths = torch.tensor([len(_tokens(instance).input_ids) for instance in instances])
+    encoded = reader.encode([row.texts for row in rows])
+    lengths = torch.tensor([len(row["input_ids"]) for row in encoded])
     order = torch.sort(lengths, descending=True, stable=True).indices
-    batches = []
     for positions in order.split(batch_size):
-        batch = Batch([instances[i] for i in positions])
-        batch.index_instances(model.vocab)
-        tokens: Any = batch.as_tensor_dict()["tokens"]
-        batches.append((tokens, positions))
-    return batches
-
-
-def _tokens(instance: Instance) -> TransformerTextField:
-    tokens = instance["tokens"]
-    assert isinstance(tokens, TransformerTextField)
-    return tokens
+        yield reader.tensors([encoded[i] for i in positions]), positions
 
 
 def _label_indices(model: ExitClassifier, rows: Iterable[Row]) -> Optional[Tensor]:

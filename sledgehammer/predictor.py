@@ -2,7 +2,7 @@
 
 import logging
 import weakref
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -12,7 +12,7 @@ from allennlp.data.fields import TensorField
 from allennlp.predictors import Predictor
 
 from sledgehammer.classifier import ExitClassifier
-from sledgehammer.dataset_readers.base import TransformerReader
+from sledgehammer.dataset_readers.base import Row, TransformerReader
 from sledgehammer.lines import OUTPUTS, parse_line, summary_of_bad_lines, texts_of, valid_threshold
 from sledgehammer.policies import checked_threshold
 
@@ -88,18 +88,20 @@ class SledgehammerPredictor(Predictor):
         with `error` and `line` instead.
         """
         outputs: List[JsonDict] = [{} for _ in inputs]
-        instances: Dict[int, Instance] = {}
+        rows: Dict[int, Row] = {}
+        thresholds: List[float] = []
         for position, json_dict in enumerate(inputs):
             try:
-                instances[position] = self._json_to_instance(json_dict)
+                rows[position], threshold = self._checked(json_dict)
+                thresholds.append(threshold)
             except ValueError as error:
                 if not isinstance(json_dict, Line):
                     raise
                 self._bad_lines.append(json_dict.number)
                 outputs[position] = {"error": str(error), "line": json_dict.number}
-        if instances:
-            predicted = self.predict_batch_instance(list(instances.values()))
-            for position, output in zip(instances, predicted):
+        if rows:
+            instances = self._instances(list(rows.values()), thresholds)
+            for position, output in zip(rows, self.predict_batch_instance(instances)):
                 outputs[position] = output
         return outputs
 
@@ -111,15 +113,23 @@ class SledgehammerPredictor(Predictor):
         return [sanitize({name: output[name] for name in OUTPUTS}) for output in outputs]
 
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
+        row, threshold = self._checked(json_dict)
+        return self._instances([row], [threshold])[0]
+
+    def _checked(self, json_dict: JsonDict) -> Tuple[Row, float]:
         if isinstance(json_dict, Line) and json_dict.problem:
             raise ValueError(json_dict.problem)
         texts = texts_of(json_dict, self._dataset_reader.fields)
-        instance = self._dataset_reader.text_to_instance(*texts)
         threshold = self._model.policy.threshold
         if json_dict.get("threshold") is not None:
             threshold = valid_threshold(json_dict["threshold"])
-        instance.add_field("threshold", TensorField(torch.tensor(threshold)))
-        return instance
+        return Row(texts, None), threshold
+
+    def _instances(self, rows: List[Row], thresholds: List[float]) -> List[Instance]:
+        instances = self._dataset_reader.instances(rows)
+        for instance, threshold in zip(instances, thresholds):
+            instance.add_field("threshold", TensorField(torch.tensor(threshold)))
+        return instances
 
 
 def _report_bad_lines(numbers: List[int]) -> None:

@@ -123,7 +123,7 @@ def test_the_curve_is_what_the_model_really_does(
     model.policy.threshold = threshold
     layers = []
     right = []
-    for tokens, positions in token_batches(model, sst_reader, rows, 3):
+    for tokens, positions in token_batches(sst_reader, rows, 3):
         with torch.no_grad():
             output = model(tokens)
         layers.append(output["layers_run"])

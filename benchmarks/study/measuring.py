@@ -121,7 +121,7 @@ def _wall_clock(
     layers: Dict[Tuple[str, float], float] = {}
     for name in ("standard", "efficient_0", "efficient_1", "efficient_3", "multi_exit"):
         model, reader = first[name]
-        batches = [tokens for tokens, _ in token_batches(model, reader, sample, 1)]
+        batches = [tokens for tokens, _ in token_batches(reader, sample, 1)]
         thresholds = [1.0] if name != "multi_exit" else _thresholds_for(curve)
         for threshold in thresholds:
 
@@ -160,7 +160,7 @@ def _training_cost(first: Dict[str, Opened], rows: Sequence[Row]) -> Dict[str, D
         vocab = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
         batches = [
             (tokens, torch.tensor([vocab[str(rows[i].label)] for i in positions]))
-            for tokens, positions in token_batches(model, reader, rows[: 32 * TRAINING_BATCHES], 32)
+            for tokens, positions in token_batches(reader, rows[: 32 * TRAINING_BATCHES], 32)
         ]
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
 

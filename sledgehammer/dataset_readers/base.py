@@ -1,8 +1,11 @@
 """What all dataset readers share: rows in, tokenised instances out."""
 
 import logging
+from itertools import islice
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
+import numpy as np
+import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Instance
 from allennlp.data.fields import Field, LabelField, MetadataField, TransformerTextField
@@ -12,6 +15,9 @@ from sledgehammer import pretrained
 from sledgehammer.dataset_readers.holdout import PARTS, held_out, split_path
 
 logger = logging.getLogger(__name__)
+
+TOKENISED_TOGETHER = 256
+"""Rows that are given to the tokenizer at a time: it is several times faster than one by one."""
 
 
 class Row(NamedTuple):
@@ -74,8 +80,10 @@ class TransformerReader(DatasetReader):
         rows = self.rows(path)
         return self._select(list(rows), path, part) if part else rows
 
-    def instance(self, row: Row) -> Instance:
-        return self._instance(row.texts, row.label, row.metadata)
+    def instances(self, rows: Sequence[Row]) -> List[Instance]:
+        """An instance of each row; the rows are tokenised together."""
+        encoded = self.encode([row.texts for row in rows])
+        return [self._made(pieces, row) for pieces, row in zip(encoded, rows)]
 
     @property
     def pad_token_id(self) -> int:
@@ -83,6 +91,8 @@ class TransformerReader(DatasetReader):
 
     def encode(self, rows: Sequence[Sequence[str]]) -> List[Dict[str, List[int]]]:
         """The word pieces of some rows of texts: `input_ids` and maybe `token_type_ids`."""
+        if not rows:
+            return []
         encoded = self._tokenizer(
             *(list(texts) for texts in zip(*rows)),
             truncation="longest_first",
@@ -94,12 +104,22 @@ class TransformerReader(DatasetReader):
 
     def tensors(self, encoded: Sequence[Dict[str, List[int]]]) -> Dict[str, Tensor]:
         """A batch of what `encode` gives, as the model takes it; each of shape (rows, tokens)."""
-        padded = self._tokenizer.pad(list(encoded), return_tensors="pt")
-        return {name: padded[name] for name in ("attention_mask", *encoded[0])}
+        longest = max(len(row["input_ids"]) for row in encoded)
+        padding = {"input_ids": self.pad_token_id, "token_type_ids": 0, "attention_mask": 0}
+        made = {
+            name: np.full((len(encoded), longest), padding[name], np.int64)
+            for name in (*encoded[0], "attention_mask")
+        }
+        for i, row in enumerate(encoded):
+            for name, pieces in row.items():
+                made[name][i, : len(pieces)] = pieces
+            made["attention_mask"][i, : len(row["input_ids"])] = 1
+        return {name: torch.from_numpy(array) for name, array in made.items()}
 
     def _read(self, file_path: str) -> Iterator[Instance]:
-        for row in self.shard_iterable(self.selected_rows(file_path)):
-            yield self.instance(row)
+        rows = iter(self.shard_iterable(self.selected_rows(file_path)))
+        while block := list(islice(rows, TOKENISED_TOGETHER)):
+            yield from self.instances(block)
 
     def _select(self, rows: List[Row], path: str, part: str) -> List[Row]:
         if self._validation_size is None:
@@ -117,18 +137,20 @@ class TransformerReader(DatasetReader):
         label: Optional[str],
         metadata: Optional[Dict[str, Any]] = None,
     ) -> Instance:
-        encoded = self.encode([texts])[0]
+        return self.instances([Row(texts, label, metadata)])[0]
+
+    def _made(self, pieces: Dict[str, List[int]], row: Row) -> Instance:
         fields: Dict[str, Field] = {
             "tokens": TransformerTextField(
-                input_ids=encoded["input_ids"],
-                token_type_ids=encoded.get("token_type_ids"),
+                input_ids=pieces["input_ids"],
+                token_type_ids=pieces.get("token_type_ids"),
                 padding_token_id=self._tokenizer.pad_token_id,
             )
         }
-        if label is not None:
-            fields["label"] = LabelField(label)
-        if metadata is not None:
-            fields["metadata"] = MetadataField(metadata)
+        if row.label is not None:
+            fields["label"] = LabelField(row.label)
+        if row.metadata is not None:
+            fields["metadata"] = MetadataField(row.metadata)
         return Instance(fields)
 
 

@@ -147,7 +147,7 @@ def range_batches(opened: Opened, rows: Sequence[Row], count: int = 300) -> List
     """Some of the rows, one a batch, to take the ranges of activations from."""
     step = max(1, len(rows) // count)
     chosen = rows[::step][:count]
-    return [tokens for tokens, _ in token_batches(*opened, chosen, batch_size=1)]
+    return [tokens for tokens, _ in token_batches(opened.reader, chosen, batch_size=1)]
 
 
 def random_tokens(
