@@ -77,7 +77,9 @@ def stack_rows(rows: Sequence[TokenTensors]) -> TokenTensors:
     }
 
 
-def parser(name: str, description: Optional[str], rows: int, rounds: int) -> argparse.ArgumentParser:
+def parser(
+    name: str, description: Optional[str], rows: int, rounds: int
+) -> argparse.ArgumentParser:
     """The arguments that both benchmarks take."""
     made = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     made.add_argument("archive", help="a trained archive (model.tar.gz), or its folder")
@@ -100,7 +102,7 @@ def prepare(arguments: argparse.Namespace) -> Material:
         batch = Batch([opened.reader.instance(rows[position]._replace(label=None))])
         batch.index_instances(opened.model.vocab)
         row: Any = batch.as_tensor_dict()["tokens"]
-        tokens.append({**row, "attention_mask": row["attention_mask"].long()})
+        tokens.append(row)
     assert isinstance(opened.model, MultiExitClassifier), "exported models are measured elsewhere"
     return Material(opened.model, tokens)
 
