@@ -125,6 +125,7 @@ def write_changed(
     weights: Dict[str, Tensor],
     threshold: Optional[float] = None,
     extra: Optional[Dict[str, bytes]] = None,
+    dtype: Optional[str] = None,
 ) -> None:
     """Write a copy of an archive in which some things are different.
 
@@ -139,11 +140,13 @@ def write_changed(
         The policy's, if it changes.
     extra : `Dict[str, bytes]`, optional
         More files, by name; they replace those that are there.
+    dtype : `str`, optional
+        The number format of inference, if it changes.
     """
     extra = extra or {}
     changes = {_WEIGHTS: lambda old: _changed_weights(old, weights)}
-    if threshold is not None:
-        changes[_CONFIG] = lambda old: _changed_config(old, threshold)
+    if threshold is not None or dtype is not None:
+        changes[_CONFIG] = lambda old: _changed_config(old, threshold, dtype)
     with (
         replacing(target) as partial,
         tarfile.open(archive_file(source), "r:*") as old,
@@ -176,7 +179,10 @@ def _changed_weights(old: bytes, weights: Dict[str, Tensor]) -> bytes:
     return new.getvalue()
 
 
-def _changed_config(old: bytes, threshold: float) -> bytes:
+def _changed_config(old: bytes, threshold: Optional[float], dtype: Optional[str]) -> bytes:
     config: Dict[str, Any] = json.loads(old)
-    config["model"].setdefault("policy", {"type": "confidence"})["threshold"] = threshold
+    if threshold is not None:
+        config["model"].setdefault("policy", {"type": "confidence"})["threshold"] = threshold
+    if dtype is not None:
+        config["model"]["inference_dtype"] = dtype
     return json.dumps(config, indent=4).encode()

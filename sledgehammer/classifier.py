@@ -3,6 +3,7 @@
 from typing import Any, Dict, List, Optional, Protocol, Sequence
 
 import torch
+from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
 from allennlp.models import Model
 from torch import Tensor
@@ -57,6 +58,9 @@ class ExitClassifier(Model):
     runner: Runner
     """Set by the subclass."""
 
+    _layer_of_exit: Tensor
+    _speedup_of_exit: Tensor
+
     def __init__(
         self,
         vocab: Vocabulary,
@@ -74,6 +78,10 @@ class ExitClassifier(Model):
         self.policy = policy or ConfidencePolicy()
         self.label_namespace = label_namespace
         self.register_buffer("temperatures", torch.ones(len(exit_layers)))
+        # Looked up for every answer, so on the model's device; archives need not carry them.
+        layers = torch.tensor(self.exit_layers)
+        self.register_buffer("_layer_of_exit", layers, persistent=False)
+        self.register_buffer("_speedup_of_exit", full_layers / (layers + 1), persistent=False)
         self.seen = SeenRows()
         self.always_run_all_exits = False
         """Whether passes outside of training mode run all exits too; a trainer callback sets it
@@ -86,6 +94,20 @@ class ExitClassifier(Model):
         """The names of the labels, by index."""
         names = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
         return [names[index] for index in range(len(names))]
+
+    def use_number_format(self, dtype: str) -> None:
+        """Compute in this number format from now on, other than in training mode.
+
+        # Parameters
+
+        dtype : `str`
+            `float32`, `bfloat16` or `float16`.
+
+        # Raises
+
+        `ConfigurationError` for another one, or if the model has but one.
+        """
+        raise ConfigurationError(f"a {type(self).__name__} has one number format, not {dtype!r}")
 
     def forward(
         self,
@@ -175,11 +197,11 @@ class ExitClassifier(Model):
         return (device.index or 0) if device.type == "cuda" else -1
 
     def _describe(self, answers: Answers) -> Dict[str, Tensor]:
-        exit_layer = torch.tensor(self.exit_layers, device=answers.exit.device)[answers.exit]
+        exit_layer = self._layer_of_exit.index_select(0, answers.exit)
         return {
             "probs": answers.probs,
-            "confidence": answers.probs.max(dim=-1).values,
+            "confidence": answers.probs.amax(dim=-1),
             "exit_layer": exit_layer,
             "layers_run": exit_layer + 1,
-            "layer_speedup": self.full_layers / (exit_layer + 1),
+            "layer_speedup": self._speedup_of_exit.index_select(0, answers.exit),
         }

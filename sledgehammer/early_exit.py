@@ -31,24 +31,69 @@ class Answers:
     probs: Tensor
 
 
-@dataclass
 class _ActiveRows:
-    """The rows that still run, and all that belongs to them."""
+    """The rows that still run, and all that belongs to them.
 
-    inputs: LayerInput
-    pooled: List[Tensor]  # one a layer run: (rows, hidden)
-    rows: Tensor  # (rows,), positions in the whole batch
-    lengths: Tensor  # (rows,), real tokens
-    probs: List[Tensor]  # one an exit passed: (rows, labels)
-    threshold: Optional[Tensor]  # (rows,)
+    What decides over the next step is kept on the host, so that only the decisions themselves
+    have to come from the device.
+    """
 
-    def keep(self, rows: Tensor, tokens: int, encoder: LayeredEncoder) -> None:
-        self.inputs = encoder.narrow(self.inputs, rows, tokens)
+    def __init__(self, inputs: LayerInput, threshold: Optional[Tensor]) -> None:
+        self.inputs = inputs
+        self.threshold = threshold  # (rows,)
+        self.pooled: List[Tensor] = []  # one a layer run: (rows, hidden)
+        self.probs: List[Tensor] = []  # one an exit passed: (rows, labels)
+        self.positions = list(range(len(inputs.mask)))  # in the whole batch
+        self._lengths: List[int] = []  # real tokens; known from the first decision on
+
+    def decided(self, stops: Tensor) -> List[bool]:
+        """The (rows,) decisions, on the host: an exit's one transfer from the device."""
+        if len(self.positions) == 1 or self._lengths:
+            return stops.tolist()
+        lengths = self.inputs.mask.sum(dim=1)
+        decisions, self._lengths = torch.stack([stops.long(), lengths]).tolist()
+        return decisions
+
+    def keep(self, staying: List[int], encoder: LayeredEncoder) -> None:
+        """Go on with some of the rows, and without the columns that only the others needed."""
+        self.positions = [self.positions[i] for i in staying]
+        self._lengths = [self._lengths[i] for i in staying]
+        rows = _indices(staying, self.inputs.mask.device)
+        self.inputs = encoder.narrow(self.inputs, rows, max(self._lengths))
         self.pooled = [state[rows] for state in self.pooled]
-        self.rows = self.rows[rows]
-        self.lengths = self.lengths[rows]
         self.probs = [probs[rows] for probs in self.probs]
         self.threshold = None if self.threshold is None else self.threshold[rows]
+
+
+class _Collected:
+    """The answers so far, in the order in which rows leave."""
+
+    def __init__(self) -> None:
+        self._positions: List[int] = []
+        self._exits: List[int] = []
+        self._probs: List[Tensor] = []
+
+    def add(self, positions: List[int], exit_number: int, probs: Tensor) -> None:
+        self._positions += positions
+        self._exits += [exit_number] * len(positions)
+        self._probs.append(probs)
+
+    def answers(self) -> Answers:
+        """In the order of the whole batch."""
+        device = self._probs[0].device
+        if len(self._probs) == 1:  # all rows left together, in their order
+            return Answers(
+                torch.full((len(self._exits),), self._exits[0], device=device), self._probs[0]
+            )
+        back = sorted(range(len(self._positions)), key=self._positions.__getitem__)
+        exits = _indices([self._exits[i] for i in back], device)
+        return Answers(exits, torch.cat(self._probs)[_indices(back, device)])
+
+
+def _indices(numbers: List[int], device: torch.device) -> Tensor:
+    made = torch.tensor(numbers)
+    # Unlike one that blocks, this copy does not wait for what the device still has to do.
+    return made if device.type == "cpu" else made.to(device, non_blocking=True)
 
 
 class LayerwiseRunner:
@@ -74,7 +119,7 @@ class LayerwiseRunner:
         logits = []
         for head in self._exits:
             inputs = self._advance(inputs, pooled, head)
-            logits.append(head(torch.stack(pooled, dim=1)))
+            logits.append(head.logits(pooled))
         return torch.stack(logits, dim=1)
 
     def run_until_answered(
@@ -95,36 +140,31 @@ class LayerwiseRunner:
         threshold : `Optional[Tensor]`
             Shape (rows,): for single rows, in place of the policy's own.
         """
-        inputs = self._encoder.start(tokens)
-        batch = len(inputs.mask)
-        device = inputs.mask.device
-        lengths = inputs.mask.sum(dim=1)
-        active = _ActiveRows(inputs, [], torch.arange(batch, device=device), lengths, [], threshold)
-        exits = torch.full((batch,), len(self._exits) - 1, dtype=torch.long, device=device)
-        answers: Optional[Tensor] = None
-        for position, head in enumerate(self._exits):
+        active = _ActiveRows(self._encoder.start(tokens), threshold)
+        collected = _Collected()
+        # Exits that no row could take need not be computed.
+        first = 0 if policy.may_exit(threshold) else len(self._exits) - 1
+        each_temperature = temperatures.unbind()
+        for position, head in enumerate(self._exits[first:], start=first):
             active.inputs = self._advance(active.inputs, active.pooled, head)
-            logits = head(torch.stack(active.pooled, dim=1)).float()
-            probs = torch.softmax(logits / temperatures[position], dim=-1)
-            if answers is None:
-                answers = torch.empty((batch, probs.size(-1)), dtype=probs.dtype, device=device)
+            logits = head.logits(active.pooled)
+            probs = torch.softmax(logits / each_temperature[position], dim=-1)
             if position == len(self._exits) - 1:
-                answers[active.rows] = probs
+                collected.add(active.positions, position, probs)
                 break
             active.probs.append(probs)
             stops = policy.should_exit(torch.stack(active.probs, dim=1), active.threshold)
-            # One transfer an exit brings all that the next step needs to know from the device.
-            decided, longest = torch.stack([stops.long(), active.lengths]).cpu()
-            if not decided.any():
-                continue
-            answers[active.rows[stops]] = probs[stops]
-            exits[active.rows[stops]] = position
-            if decided.all():
+            decided = active.decided(stops)
+            if all(decided):
+                collected.add(active.positions, position, probs)
                 break
-            staying = (decided == 0).nonzero().squeeze(1)
-            active.keep(staying.to(device), int(longest[staying].max()), self._encoder)
-        assert answers is not None, "a model has at least one exit"
-        return Answers(exits, answers)
+            if any(decided):
+                leaving = [row for row, stop in enumerate(decided) if stop]
+                there = [active.positions[row] for row in leaving]
+                collected.add(there, position, probs[_indices(leaving, probs.device)])
+                staying = [row for row, stop in enumerate(decided) if not stop]
+                active.keep(staying, self._encoder)
+        return collected.answers()
 
     def _advance(self, inputs: LayerInput, pooled: List[Tensor], head: ExitHead) -> LayerInput:
         """Run the layers up to the exit's, adding one pooled state a layer to `pooled`."""

@@ -28,11 +28,14 @@ class LayerInput(NamedTuple):
         Shape (rows, tokens), bool; true for real tokens.
     attention : `Optional[Tensor]`
         The mask in the form that the family's layers take.
+    padded : `bool`, optional (default = `True`)
+        False where all tokens are known to be real.
     """
 
     hidden: Tensor
     mask: Tensor
     attention: Optional[Tensor]
+    padded: bool = True
 
 
 Pooling = Callable[[LayerInput], Tensor]
@@ -62,8 +65,9 @@ class BertFamily:
             arguments["token_type_ids"] = tokens["token_type_ids"]
         return self.transformer.embeddings(**arguments)
 
-    def attention(self, hidden: Tensor, mask: Tensor) -> Optional[Tensor]:
-        return _additive_mask(hidden, mask)
+    def attention(self, hidden: Tensor, mask: Tensor, padded: bool) -> Optional[Tensor]:
+        # Attention kernels are faster with no mask at all.
+        return _additive_mask(hidden, mask) if padded else None
 
     def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
         return self.layer_stack().layer[index](inputs.hidden, inputs.attention)[0]
@@ -98,9 +102,9 @@ class DistilBertFamily(BertFamily):
     def embed(self, tokens: TokenTensors) -> Tensor:
         return self.transformer.embeddings(tokens["input_ids"])
 
-    def attention(self, hidden: Tensor, mask: Tensor) -> Optional[Tensor]:
+    def attention(self, hidden: Tensor, mask: Tensor, padded: bool) -> Optional[Tensor]:
         if getattr(self.transformer, "_use_sdpa", False):
-            return super().attention(hidden, mask)
+            return super().attention(hidden, mask, padded)
         return mask.to(hidden.dtype)
 
     def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
@@ -228,8 +232,8 @@ class LayeredEncoder(torch.nn.Module):
 
         The columns cut off must be padding in every row that stays.
         """
-        hidden = inputs.hidden[rows, :tokens]
-        return self._layer_input(hidden, inputs.mask[rows, :tokens])
+        hidden = inputs.hidden[:, :tokens].index_select(0, rows)
+        return self._layer_input(hidden, inputs.mask[:, :tokens].index_select(0, rows))
 
     def pooling(self, name: str) -> Pooling:
         """How a layer's states become one vector: `first` or `mean`."""
@@ -240,7 +244,8 @@ class LayeredEncoder(torch.nn.Module):
         return self._family.pool_first(inputs.hidden)
 
     def _layer_input(self, hidden: Tensor, mask: Tensor) -> LayerInput:
-        return LayerInput(hidden, mask, self._family.attention(hidden, mask))
+        padded = _may_be_padded(mask)
+        return LayerInput(hidden, mask, self._family.attention(hidden, mask, padded), padded)
 
     def _reconcile_position_ids(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
         """Old transformers store the constant `position_ids`, new ones don't: load both ways."""
@@ -254,15 +259,20 @@ class LayeredEncoder(torch.nn.Module):
 
 def mean_pool(inputs: LayerInput) -> Tensor:
     """Mean over the real tokens (special tokens included): (rows, hidden size)."""
-    mask = inputs.mask.unsqueeze(-1).to(inputs.hidden.dtype)
-    return (inputs.hidden * mask).sum(dim=1) / mask.sum(dim=1)
+    # Sums over many tokens, and what the exits make of them, are never of half precision.
+    dtype = torch.promote_types(inputs.hidden.dtype, torch.float32)
+    if not inputs.padded:
+        return inputs.hidden.mean(dim=1, dtype=dtype)
+    mask = inputs.mask.unsqueeze(-1)
+    return (inputs.hidden * mask).sum(dim=1, dtype=dtype) / mask.sum(dim=1)
 
 
-def _additive_mask(hidden: Tensor, mask: Tensor) -> Optional[Tensor]:
+def _may_be_padded(mask: Tensor) -> bool:
+    # On a GPU the answer would have to be waited for; a traced graph must do for any rows.
+    return mask.device.type != "cpu" or torch.jit.is_tracing() or not bool(mask.all())
+
+
+def _additive_mask(hidden: Tensor, mask: Tensor) -> Tensor:
     """(rows, tokens) -> (rows, 1, 1, tokens), 0 for real tokens and the lowest number elsewhere."""
-    # Attention kernels are faster with no mask at all. On a GPU the check would wait for the
-    # device at every call, so there a mask is always given, and in a traced graph too.
-    if mask.device.type == "cpu" and not torch.jit.is_tracing() and bool(mask.all()):
-        return None
     lowest = torch.finfo(hidden.dtype).min
     return (1.0 - mask[:, None, None, :].to(hidden.dtype)) * lowest

@@ -1,5 +1,7 @@
 """The classifier at an exit."""
 
+from typing import Optional, Sequence, Tuple
+
 import torch
 from torch import Tensor
 
@@ -27,6 +29,8 @@ class ExitHead(torch.nn.Module):
         self.mix = torch.nn.Parameter(torch.zeros(layer + 1)) if layer > 0 else None
         self.dropout = torch.nn.Dropout(dropout)
         self.linear = torch.nn.Linear(hidden_size, num_labels)
+        # See `_matrix`: a matrix, and which weights it was made of.
+        self._made: Optional[Tuple[Tensor, Tuple[int, ...]]] = None
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(rows, layers run, hidden size) -> logits of shape (rows, labels).
@@ -36,5 +40,41 @@ class ExitHead(torch.nn.Module):
         if self.mix is None:
             mixed = pooled[:, 0]
         else:
-            mixed = torch.einsum("l,rlh->rh", torch.softmax(self.mix, dim=0), pooled)
+            mixed = torch.matmul(torch.softmax(self.mix, dim=0), pooled)
         return self.linear(self.dropout(mixed))
+
+    def logits(self, pooled: Sequence[Tensor]) -> Tensor:
+        """As `forward`, in float32; where nothing is to be learned, by one product of matrices.
+
+        # Parameters
+
+        pooled : `Sequence[Tensor]`
+            One for each of the `layer` + 1 layers run, each of shape (rows, hidden size).
+
+        # Returns
+
+        Shape (rows, labels).
+        """
+        if self.training or torch.is_grad_enabled():
+            return self(torch.stack(list(pooled), dim=1).to(self.linear.weight.dtype)).float()
+        states = pooled[0] if len(pooled) == 1 else torch.cat(list(pooled), dim=1)
+        matrix = self.linear.weight if self.mix is None else self._matrix(self.mix)
+        states = states.to(matrix.dtype)
+        return torch.nn.functional.linear(states, matrix, self.linear.bias).float()
+
+    def train(self, mode: bool = True) -> "ExitHead":
+        self._made = None
+        return super().train(mode)
+
+    def _matrix(self, mix: Tensor) -> Tensor:
+        """Mix and linear map in one: (labels, layers run * hidden size).
+
+        Beside a layer of a small transformer, computing it each time would be noticed. It is kept
+        for as long as the weights stay what they are.
+        """
+        weight = self.linear.weight
+        now = (mix._version, mix.data_ptr(), weight._version, weight.data_ptr())
+        if self._made is None or self._made[1] != now:
+            shares = torch.softmax(mix, dim=0)
+            self._made = (shares[None, :, None] * weight[:, None, :]).flatten(1), now
+        return self._made[0]

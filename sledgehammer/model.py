@@ -1,5 +1,6 @@
 """The AllenNLP model: one encoder, several exits."""
 
+from functools import partial
 from typing import Any, Optional, Sequence
 
 import torch
@@ -15,6 +16,7 @@ from sledgehammer.classifier import ExitClassifier
 from sledgehammer.early_exit import LayerwiseRunner
 from sledgehammer.encoder import LayeredEncoder, check_supported
 from sledgehammer.exits import ExitHead
+from sledgehammer.number_format import FormatRunner, checked_dtype
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.policies import ExitPolicy
 
@@ -46,12 +48,17 @@ class MultiExitClassifier(ExitClassifier):
     label_namespace : `str`, optional (default = `"labels"`)
     pretrained_weights : `bool`, optional (default = `True`)
         Whether to start from pretrained weights. Loading an archive never does.
+    inference_dtype : `str`, optional (default = `"float32"`)
+        Number format of the layers in evaluation mode: `float32`, `bfloat16` or `float16`.
+        Training, and the weights in an archive, are float32 all the same.
 
     # Raises
 
     `ConfigurationError` for exit layers that are empty, unordered or outside of the model, an
-    unknown pooling, an unsupported transformer.
+    unknown pooling or number format, an unsupported transformer.
     """
+
+    runner: FormatRunner
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class MultiExitClassifier(ExitClassifier):
         policy: Optional[ExitPolicy] = None,
         label_namespace: str = "labels",
         pretrained_weights: bool = True,
+        inference_dtype: Any = "float32",  # not str: see `ConfidencePolicy`
         # AllenNLP's own. With **kwargs it would ask a config for the base's `full_layers` too.
         regularizer: Optional[RegularizerApplicator] = None,
         serialization_dir: Optional[str] = None,
@@ -83,13 +91,35 @@ class MultiExitClassifier(ExitClassifier):
             ExitHead(layer, encoder.hidden_size, len(self.labels), dropout) for layer in exit_layers
         ]
         self.exits = torch.nn.ModuleList(exits)
-        self.runner = LayerwiseRunner(encoder, encoder.pooling(pooling), exits)
+        self.runner = FormatRunner(encoder, partial(_build_runner, pooling, exits), inference_dtype)
+
+    def use_number_format(self, dtype: str) -> None:
+        self.runner.dtype = checked_dtype(dtype)
+        self.runner.forget()
+
+    def train(self, mode: bool = True) -> "MultiExitClassifier":
+        self.runner.forget()
+        return super().train(mode)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        self.runner.forget()
+        return super().load_state_dict(*args, **kwargs)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "MultiExitClassifier":
+        self.runner.forget()
+        return super()._apply(*args, **kwargs)
 
     @classmethod
     def _load(cls, config: Params, *args: Any, **kwargs: Any) -> "Model":
         # The archive has the weights: the pretrained ones need not even be reachable.
         config["model"]["pretrained_weights"] = False
         return super()._load(config, *args, **kwargs)
+
+
+def _build_runner(
+    pooling: str, exits: Sequence[ExitHead], encoder: LayeredEncoder
+) -> LayerwiseRunner:
+    return LayerwiseRunner(encoder, encoder.pooling(pooling), exits)
 
 
 def _build_encoder(

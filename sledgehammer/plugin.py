@@ -6,6 +6,7 @@ require_allennlp()
 
 from sledgehammer import (  # noqa: E402,F401
     callbacks,
+    data_loader,
     dataset_readers,
     model,
     objectives,

@@ -39,6 +39,13 @@ class ExitPolicy(Registrable):
         """
         raise NotImplementedError
 
+    def may_exit(self, threshold: Optional[Tensor] = None) -> bool:
+        """False if no row whatsoever could stop before the last exit.
+
+        It must not look at the values in `threshold`, which may be on a device.
+        """
+        return True
+
     def replay(self, probs: Tensor, threshold: Optional[Tensor] = None) -> Tensor:
         """The exit that would answer each row, given the probabilities of all exits.
 
@@ -70,12 +77,15 @@ class ConfidencePolicy(ExitPolicy):
         self.threshold = checked_threshold(threshold)
 
     def should_exit(self, probs: Tensor, threshold: Optional[Tensor] = None) -> Tensor:
-        confidence = probs[:, -1].max(dim=-1).values
+        confidence = probs[:, -1].amax(dim=-1)
         if threshold is None:
             if self.threshold >= 1.0:
                 return torch.zeros_like(confidence, dtype=torch.bool)
             return confidence >= self.threshold
         return (confidence >= threshold) & (threshold < 1.0)
+
+    def may_exit(self, threshold: Optional[Tensor] = None) -> bool:
+        return threshold is not None or self.threshold < 1.0
 
 
 def checked_threshold(value: Any, name: str = "threshold") -> float:

@@ -41,10 +41,13 @@ class SledgehammerPredictor(Predictor):
     dataset_reader : `TransformerReader`
     threshold : `float`, optional
         In [0, 1], in place of the archive's.
+    dtype : `str`, optional
+        Number format of the layers: `float32`, `bfloat16` or `float16`, in place of the archive's.
 
     # Raises
 
-    `ConfigurationError` for a threshold outside of [0, 1], or a model or reader of another kind.
+    `ConfigurationError` for a threshold outside of [0, 1], an unknown number format, or a model of
+    another kind.
     """
 
     _model: ExitClassifier
@@ -56,12 +59,15 @@ class SledgehammerPredictor(Predictor):
         dataset_reader: TransformerReader,
         frozen: bool = True,
         threshold: Optional[float] = None,
+        dtype: Optional[str] = None,
     ) -> None:
         super().__init__(model, dataset_reader, frozen)
         if not isinstance(model, ExitClassifier):
             raise ConfigurationError(f"not a sledgehammer model: {type(model).__name__}")
         if threshold is not None:
             model.policy.threshold = checked_threshold(threshold)
+        if dtype is not None:
+            model.use_number_format(dtype)
         self._lines = 0
         self._bad_lines: List[int] = []
         # AllenNLP does not tell a predictor that the input has ended.

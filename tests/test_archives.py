@@ -36,8 +36,11 @@ def test_only_the_changes_differ(tiny_archive: Path, tmp_path: Path) -> None:
     config_before, config_after = json.loads(old["config.json"]), json.loads(new["config.json"])
     config_before["model"]["policy"]["threshold"] = 0.25
     assert config_after == config_before
-    write_changed(str(target), tmp_path / "again.tar.gz", {}, extra={"note.txt": b"bye"})
-    assert members(tmp_path / "again.tar.gz")["note.txt"] == b"bye"
+    again = tmp_path / "again.tar.gz"
+    write_changed(str(target), again, {}, extra={"note.txt": b"bye"}, dtype="bfloat16")
+    assert members(again)["note.txt"] == b"bye"
+    config_after["model"]["inference_dtype"] = "bfloat16"
+    assert json.loads(members(again)["config.json"]) == config_after
 
 
 def test_an_interrupted_write_leaves_nothing(

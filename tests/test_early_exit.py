@@ -10,6 +10,7 @@ from allennlp.data import Vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sledgehammer import encoder
 from sledgehammer.early_exit import Answers
 from sledgehammer.model import MultiExitClassifier
 from sledgehammer.policies import ConfidencePolicy
@@ -262,6 +263,54 @@ def test_layers_stop_when_all_rows_have_answers(
     rows = random_rows(count, seed=1)
     run(spread, batch_of(rows))
     assert seen == [(0, count, max(map(len, rows)))]
+
+
+def test_exits_that_nobody_could_take_are_not_computed(
+    spread: MultiExitClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for head in spread.exits[:-1]:
+        monkeypatch.setattr(head, "logits", None)
+    spread.policy = ConfidencePolicy(1.0)
+    assert run(spread, batch_of(random_rows(3, seed=1))).exit.tolist() == [2, 2, 2]
+
+
+@pytest.mark.parametrize("own_thresholds", [False, True])
+@pytest.mark.parametrize("count", [1, 40])
+def test_one_transfer_from_the_device_an_exit(
+    spread: MultiExitClassifier,
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    own_thresholds: bool,
+) -> None:
+    """Everything that would wait for a GPU: to read values, or to find out how many there are."""
+    spread.policy = ConfidencePolicy(0.8)
+    tokens = batch_of(random_rows(count, seed=0))
+    own = torch.full((count,), 0.8) if own_thresholds else None
+    expected = run(spread, tokens, own).exit
+    waits: List[str] = []
+
+    def counted(name: str) -> None:
+        original = getattr(torch.Tensor, name)
+
+        def method(tensor: torch.Tensor, *arguments: object) -> object:
+            masks = [a for a in arguments if getattr(a, "dtype", None) == torch.bool]
+            if masks or "item__" not in name:
+                waits.append(name)
+            return original(tensor, *arguments)
+
+        monkeypatch.setattr(torch.Tensor, name, method)
+
+    # `__getitem__` and `__setitem__` wait if they are given a mask.
+    for name in (
+        "tolist", "item", "cpu", "nonzero", "numpy", "__bool__", "__int__", "__float__",
+        "__index__", "__getitem__", "__setitem__",
+    ):  # fmt: skip
+        counted(name)
+    monkeypatch.setattr(encoder, "_may_be_padded", lambda mask: True)  # as on a GPU
+    answers = run(spread, tokens, own)
+    monkeypatch.undo()
+    assert torch.equal(answers.exit, expected)
+    assert waits == ["tolist"] * (min(int(expected.max()), 1) + 1)
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -35,6 +35,51 @@ def test_exit_at_layer_0_reads_that_layer() -> None:
     torch.testing.assert_close(head(pooled), head.linear(pooled[:, 0]))
 
 
+@pytest.mark.parametrize("layer", [0, 2])
+@torch.no_grad()
+def test_logits_without_gradients_are_the_same(layer: int) -> None:
+    """By another way, which notices when weights change."""
+    head = ExitHead(layer, hidden_size=8, num_labels=3).eval()
+    pooled = list(torch.randn(layer + 1, 4, 8))
+
+    def check() -> None:
+        expected = head(torch.stack(pooled, dim=1))
+        torch.testing.assert_close(head.logits(pooled), expected, rtol=1e-5, atol=1e-6)
+
+    check()
+    for parameter in head.parameters():
+        parameter.copy_(torch.randn(parameter.shape))
+        check()
+    head.load_state_dict(ExitHead(layer, hidden_size=8, num_labels=3).state_dict())
+    check()
+    if head.mix is not None:
+        head.mix.data = torch.randn(layer + 1)
+        check()
+        head.mix.data[0] = 3.0  # nobody is told, but whoever does so calls `eval` in the end
+        head.eval()
+        check()
+
+
+def test_logits_without_gradients_are_not_computed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = ExitHead(layer=1, hidden_size=8, num_labels=3).eval()
+    pooled = list(torch.randn(2, 4, 8))
+    with torch.no_grad():
+        head.logits(pooled)
+        monkeypatch.setattr(torch, "softmax", None)
+        head.logits(pooled)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_logits_have_gradients(training: bool) -> None:
+    head = ExitHead(layer=1, hidden_size=8, num_labels=3).train(training)
+    with torch.no_grad():
+        head.logits([torch.randn(4, 8), torch.randn(4, 8)])
+    pooled = torch.randn(2, 4, 8, requires_grad=True)
+    head.logits(list(pooled)).square().sum().backward()
+    assert pooled.grad is not None
+    assert all(p.grad is not None and p.grad.any() for p in head.parameters())
+
+
 def test_mix_reaches_the_optimizer_and_moves(model: MultiExitClassifier) -> None:
     """In the paper's code the mix is created anew in each pass, so that it never moves."""
     mixes = {name: p for name, p in model.named_parameters() if name.endswith("mix")}

@@ -42,6 +42,12 @@ def test_threshold_zero_takes_the_first_exit() -> None:
     assert ConfidencePolicy(1.0).replay(unsure, torch.tensor([0.0])).tolist() == [0]
 
 
+def test_only_threshold_one_excludes_all_exits() -> None:
+    assert not ConfidencePolicy(1.0).may_exit()
+    assert ConfidencePolicy(1.0).may_exit(torch.tensor([1.0])), "its value may be on a device"
+    assert ConfidencePolicy(0.999).may_exit()
+
+
 def test_thresholds_of_single_rows() -> None:
     rows = probabilities(0.6, 0.8, 0.5).expand(3, -1, -1)
     thresholds = torch.tensor([0.5, 0.7, 1.0])

@@ -48,6 +48,17 @@ def test_threshold_of_the_predictor_overrides_the_model(
     assert last["exit_layer"] == 3
 
 
+def test_number_format(model: MultiExitClassifier, sst_reader: SstReader) -> None:
+    exact = SledgehammerPredictor(model, sst_reader, threshold=1.0).predict_json(GOOD)
+    other = SledgehammerPredictor(model, sst_reader, dtype="bfloat16").predict_json(GOOD)
+    assert other["probs"] != exact["probs"]
+    assert other["probs"] == pytest.approx(exact["probs"], abs=0.02)
+    again = SledgehammerPredictor(model, sst_reader, dtype="float32").predict_json(GOOD)
+    assert again == exact
+    with pytest.raises(ConfigurationError, match="dtype must be one of float32, bfloat16"):
+        SledgehammerPredictor(model, sst_reader, dtype="half")
+
+
 def test_threshold_of_a_line_holds_for_that_line_only(predictor: SledgehammerPredictor) -> None:
     lines = [json.dumps(GOOD), json.dumps({**GOOD, "threshold": 0.0}), json.dumps(GOOD)]
     assert [output["exit_layer"] for output in predict_lines(predictor, lines)] == [3, 0, 3]

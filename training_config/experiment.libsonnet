@@ -32,8 +32,8 @@
       sorting_keys: ['tokens'],
     },
   },
-  // Also what `allennlp evaluate` uses; its `--batch-size` needs a plain loader.
-  validation_data_loader: { batch_size: 64, shuffle: false },
+  // Also what `allennlp evaluate` uses, whose `--batch-size` it understands.
+  validation_data_loader: { type: 'sledgehammer_sorted', batch_size: 64 },
   trainer: {
     num_epochs: $.epochs,
     num_gradient_accumulation_steps: $.accumulation,

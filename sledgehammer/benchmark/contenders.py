@@ -21,8 +21,8 @@ class Contender:
         Where the contender stops; its default if `None`.
     dtype : `str`, optional (default = `"float32"`)
         Of transformers' model.
-    layers : `int`, optional
-        How many layers of transformers' model to run; all if `None`.
+    exit : `int`, optional (default = `-1`)
+        The position of the exit at whose layer transformers' model is cut.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Contender:
     path: str
     threshold: Optional[float] = None
     dtype: str = "float32"
-    layers: Optional[int] = None
+    exit: int = -1
 
     def as_dict(self) -> Dict[str, Any]:
         return asdict(self)
@@ -131,6 +131,9 @@ class _Archive(_Torch):
 class _Forced:
     """Stands in for a policy: its `threshold` is the position of the exit to take."""
 
+    def may_exit(self, threshold: Any) -> bool:
+        return True
+
     def should_exit(self, probs: Any, threshold: Any) -> Any:
         return threshold < probs.size(1)
 
@@ -139,10 +142,10 @@ class _Transformers(_Torch):
     def __init__(self, contender: Contender) -> None:
         import torch
 
-        from sledgehammer.benchmark.plain import PlainTransformer
+        from sledgehammer.benchmark.plain import PlainClassifier
 
         super().__init__(contender)
-        plain: Any = PlainTransformer(self.model, contender.layers)  # type: ignore[arg-type]
+        plain: Any = PlainClassifier(self.model, contender.exit)  # type: ignore[arg-type]
         self._plain = plain.to(getattr(torch, contender.dtype))
 
     def run(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]] = None) -> None:

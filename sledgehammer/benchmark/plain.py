@@ -1,49 +1,41 @@
 """Transformers' own models with the weights of one of ours: what exits are compared with."""
 
 import copy
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModel
 
-from sledgehammer.encoder import LayerInput, TokenTensors
+from sledgehammer.encoder import LayeredEncoder, TokenTensors
 from sledgehammer.model import MultiExitClassifier
 
 
-class PlainTransformer(torch.nn.Module):
-    """The library's model of the lowest layers, its pooling and a linear map; no exits.
+class PlainClassifier(torch.nn.Module):
+    """The transformer's own forward pass up to an exit's layer, pooling, one linear map.
 
     # Parameters
 
     model : `MultiExitClassifier`
-        Gives the weights; the linear map is that of its lowest exit at or above the last layer.
-    layers : `int`, optional
-        How many to keep; up to the last exit if `None`.
+        Whose weights are taken; it stays as it is.
+    position : `int`
+        Of the exit whose layer is the last one.
     """
 
-    def __init__(self, model: MultiExitClassifier, layers: Optional[int] = None) -> None:
+    def __init__(self, model: MultiExitClassifier, position: int) -> None:
         super().__init__()
-        config = copy.deepcopy(model.encoder.transformer.config)
-        config.num_hidden_layers = layers or model.exit_layers[-1] + 1
-        self.transformer = AutoModel.from_config(config)
-        weights = model.encoder.transformer.state_dict()
-        self.transformer.load_state_dict(weights, strict=False)
-        if model.pooling == "mean" and getattr(self.transformer, "pooler", None) is not None:
-            self.transformer.pooler = None
-        above = [head for head in model.exits if head.layer >= config.num_hidden_layers - 1]
-        self.linear: Any = copy.deepcopy(above[0].linear)
-        self._pool = copy.copy(model.encoder).pooling(model.pooling)
-        self._mean = model.pooling == "mean"
+        layers = model.exit_layers[position] + 1
+        transformer = copy.deepcopy(model.encoder.transformer)
+        transformer.config.num_hidden_layers = layers
+        self.pooling = model.pooling
+        self.transformer = LayeredEncoder(transformer, layers, layers).transformer
+        self.linear: Any = copy.deepcopy(model.exits[position].linear)
         self.eval()
 
     def forward(self, tokens: TokenTensors) -> Tensor:
-        """Logits of shape (rows, labels)."""
-        outputs = self.transformer(**tokens)
-        hidden = outputs.last_hidden_state
-        if self._mean:
-            pooled = self._pool(LayerInput(hidden, tokens["attention_mask"].bool(), None))
-        else:
-            first: Optional[Tensor] = getattr(outputs, "pooler_output", None)
-            pooled = hidden[:, 0] if first is None else first
-        return self.linear(pooled)
+        """(rows, tokens) each -> logits of shape (rows, labels)."""
+        output = self.transformer(**tokens)
+        if self.pooling == "mean":
+            mask = tokens["attention_mask"].unsqueeze(-1).to(output.last_hidden_state.dtype)
+            return self.linear((output.last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1))
+        pooled = getattr(output, "pooler_output", None)
+        return self.linear(output.last_hidden_state[:, 0] if pooled is None else pooled)

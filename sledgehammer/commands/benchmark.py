@@ -216,8 +216,8 @@ def _rivals(
     for name in present:
         if name == "cut":
             rivals += [
-                Contender(f"cut after layer {layer}", "transformers", weights, layers=layer + 1)
-                for layer in opened.model.exit_layers[:-1]
+                Contender(f"cut after layer {layer}", "transformers", weights, exit=position)
+                for position, layer in enumerate(opened.model.exit_layers[:-1])
             ]
         elif name.startswith("eager"):
             dtype = "bfloat16" if name.endswith("bf16") else "float32"

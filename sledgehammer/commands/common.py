@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
@@ -89,10 +89,12 @@ def positive_int(text: str) -> int:
 
 
 def open_and_run(
-    arguments: argparse.Namespace, labelled: bool = True
+    arguments: argparse.Namespace, labelled: bool = True, dtype: Optional[str] = None
 ) -> "tuple[Opened, List[Row], ExitOutputs]":
-    """Load the archive, read the data, run all exits over them."""
+    """Load the archive, read the data, run all exits over them, maybe in a number format."""
     opened = open_archive(arguments.archive, arguments.cuda_device, arguments.overrides)
+    if dtype is not None:
+        opened.model.use_number_format(dtype)
     rows = read_rows(opened.reader, arguments.data, arguments.json_lines, labelled)
     return opened, rows, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
 

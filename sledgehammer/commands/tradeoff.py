@@ -18,9 +18,11 @@ from sledgehammer.commands.common import (
     warn_if_seen,
     write_json,
 )
+from sledgehammer.commands.number_format import print_changes, run_in_format
 from sledgehammer.commands.tradeoff_report import lines, print_curves, print_measurement, write_csv
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.measuring import Measurement, measure
+from sledgehammer.number_format import DTYPES
 from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits
 from sledgehammer.plots import check_plot, plot_tradeoff
 from sledgehammer.policies import checked_threshold
@@ -56,6 +58,9 @@ class TradeoffCommand(ArchiveCommand):
             "--versus", action="append", default=[], metavar="ARCHIVE",
             help="another archive to draw into the plot (repeatable)",
         )  # fmt: skip
+        curve.add_argument(
+            "--dtype", choices=sorted(DTYPES), help="compute in it; say what that changes"
+        )
         timing = subparser.add_argument_group("wall-clock times")
         timing.add_argument(
             "--measure", type=float, nargs="*", metavar="T",
@@ -85,7 +90,12 @@ class TradeoffCommand(ArchiveCommand):
     def run(self, arguments: argparse.Namespace) -> None:
         wish = _checked_wish(arguments)
         _check_files(arguments)
-        opened, rows, outputs = open_and_run(arguments)
+        dtype = arguments.dtype
+        opened, rows, outputs = open_and_run(arguments, dtype="float32" if dtype else None)
+        changes = None
+        if dtype:
+            outputs, changes = run_in_format(opened, rows, outputs, dtype, arguments.batch_size)
+            print_changes(changes)
         tradeoff = replay(opened, outputs)
         curve = tradeoff.curve(_progress(_thresholds(arguments, tradeoff)))
         report: Dict[str, Any] = {
@@ -94,6 +104,7 @@ class TradeoffCommand(ArchiveCommand):
             "rows": len(outputs.hashes),
             "exit_layers": tradeoff.exit_layers,
             "full_layers": tradeoff.full_layers,
+            "number_format": changes,
             "curves": {
                 "policy": curve,
                 "random": tradeoff.random_exits(curve),
@@ -268,7 +279,9 @@ def _write_all(
         assert chosen is not None and chosen.threshold is not None
         seen = opened.model.seen
         weights = {"seen.threshold": outputs.hashes, "seen.temperatures": seen.temperatures}
-        write_changed(arguments.archive, arguments.write, weights, threshold=chosen.threshold)
+        write_changed(
+            arguments.archive, arguments.write, weights, chosen.threshold, dtype=arguments.dtype
+        )
         print(f"\nnew archive: {arguments.write}")
     for file in filter(None, (arguments.output, arguments.plot)):
         print(f"wrote {file}", file=sys.stderr)

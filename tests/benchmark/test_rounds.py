@@ -22,7 +22,7 @@ def test_every_kind_takes_its_turn(tiny_archive: Path, tmp_path: Path) -> None:
         Contender("engine", "engine", str(tmp_path), threshold=0.5),
         Contender("archive", "archive", archive, threshold=0.5),
         Contender("full", "transformers", archive),
-        Contender("cut", "transformers", archive, dtype="bfloat16", layers=1),
+        Contender("cut", "transformers", archive, dtype="bfloat16", exit=0),
     ]
     exits = {"engine": [0, 2, 1], "archive": [0, 2, 1]}
     setting = Setting(ROWS, {**exits}, batch_sizes=[1, 2], rounds=2)

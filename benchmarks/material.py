@@ -1,0 +1,104 @@
+"""What the two benchmarks of the eager model share: rows, arguments, figures."""
+
+import argparse
+import json
+import platform
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
+
+import torch
+
+from sledgehammer.archives import open_archive
+from sledgehammer.encoder import TokenTensors
+from sledgehammer.model import MultiExitClassifier
+from sledgehammer.outputs import read_rows
+from sledgehammer.timing import Timing
+
+
+class Material(NamedTuple):
+    """A model, and rows as its input.
+
+    # Parameters
+
+    model : `MultiExitClassifier`
+        In evaluation mode.
+    rows : `List[TokenTensors]`
+        One row each, (1, tokens), in random order.
+    """
+
+    model: MultiExitClassifier
+    rows: List[TokenTensors]
+
+    def batches(self, positions: Sequence[int], size: int) -> Iterator[TokenTensors]:
+        """Padded batches of the rows at `positions`, in that order."""
+        for start in range(0, len(positions), size):
+            yield stack_rows([self.rows[i] for i in positions[start : start + size]])
+
+
+def stack_rows(rows: Sequence[TokenTensors]) -> TokenTensors:
+    """One padded batch of single rows."""
+    return {
+        name: torch.nn.utils.rnn.pad_sequence([row[name][0] for row in rows], batch_first=True)
+        for name in rows[0]
+    }
+
+
+def parser(
+    name: str, description: Optional[str], rows: int, rounds: int
+) -> argparse.ArgumentParser:
+    """The arguments that both benchmarks take."""
+    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    made.add_argument("archive", help="a trained archive (model.tar.gz), or its folder")
+    made.add_argument("data", help="data as the archive's reader takes them")
+    made.add_argument("--rows", type=int, default=rows, metavar="N", help=f"default {rows}")
+    made.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"default {rounds}")
+    made.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N")
+    made.add_argument("--output", type=Path, metavar="FILE.json")
+    return made
+
+
+def prepare(arguments: argparse.Namespace) -> Material:
+    """Load the archive and some rows of the data, drawn at random."""
+    torch.set_num_threads(arguments.threads)
+    opened = open_archive(arguments.archive)
+    rows = read_rows(opened.reader, arguments.data, labelled=False)
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    tokens = []
+    for position in order[: arguments.rows].tolist():
+        tokens.append(opened.reader.tensors(opened.reader.encode([rows[position].texts])))
+    assert isinstance(opened.model, MultiExitClassifier), "exported models are measured elsewhere"
+    return Material(opened.model, tokens)
+
+
+def ratio_of(own: Timing, reference: Timing) -> Dict[str, Any]:
+    """`own` / `reference`, round by round: median and quartiles."""
+    ratio = reference.ratio(own)
+    return {"median": ratio.median, "quartiles": ratio.quartiles}
+
+
+def shown(figure: Dict[str, Any], digits: int = 3) -> str:
+    low, high = figure["quartiles"]
+    return f"{figure['median']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def milliseconds(timing: Timing, texts: int) -> Dict[str, Any]:
+    """Of one text: median and quartiles."""
+    scale = 1000 / texts
+    return {"median": scale * timing.median, "quartiles": [scale * q for q in timing.quartiles]}
+
+
+def finish(arguments: argparse.Namespace, material: Material, results: Dict[str, Any]) -> None:
+    """Say what was measured with what, and write the report if there is to be one."""
+    lengths = torch.tensor([row["input_ids"].size(1) for row in material.rows])
+    setting = {
+        "rows": len(material.rows),
+        "mean_tokens": float(lengths.double().mean()),
+        "longest": int(lengths.max()),
+        "rounds": arguments.rounds,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+    print("\n" + ", ".join(f"{name} {value}" for name, value in setting.items()))
+    if arguments.output:
+        arguments.output.write_text(json.dumps({**setting, **results}, indent=2) + "\n")

@@ -1,0 +1,103 @@
+"""What early exit costs beside the layers that it runs, one text at a time.
+
+Forced to exit at each of its layers, the model is timed against transformers' own model cut to as
+many layers; at threshold 1.0, against the whole one. All take turns in one run.
+"""
+
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+
+import torch
+from tabulate import tabulate
+
+from benchmarks.material import (
+    Material,
+    finish,
+    milliseconds,
+    parser,
+    prepare,
+    ratio_of,
+    shown,
+)
+from sledgehammer.benchmark.plain import PlainClassifier
+from sledgehammer.model import MultiExitClassifier
+from sledgehammer.timing import alternate
+
+
+@contextmanager
+def forced_exit(model: MultiExitClassifier, position: Optional[int]) -> Iterator[None]:
+    """Within it, all rows leave at one exit by the usual policy; `None`: at threshold 1.0.
+
+    The temperatures see to it: lower exits are as unsure as can be, this one is certain.
+    """
+    before = model.temperatures.clone(), model.policy.threshold
+    try:
+        if position is None:
+            model.policy.threshold = 1.0
+        else:
+            model.policy.threshold = 0.99
+            model.temperatures[:position] = 1e9
+            model.temperatures[position] = 1e-9
+        yield
+    finally:
+        model.temperatures.copy_(before[0])
+        model.policy.threshold = before[1]
+
+
+@torch.no_grad()
+def measure(material: Material, rounds: int) -> List[Dict[str, Any]]:
+    """One result an exit, and one for threshold 1.0."""
+    model, rows = material
+    plain = [PlainClassifier(model, position) for position in range(len(model.exit_layers))]
+    variants: Dict[Any, Callable[[], object]] = {}
+    places: Sequence[Optional[int]] = [*range(len(plain)), None]
+    for place in places:
+        variants["ours", place] = lambda place=place: _run_forced(material, place)
+        if place is not None:
+            variants["plain", place] = lambda place=place: [plain[place](row) for row in rows]
+    timings = alternate(variants, rounds)
+    results = []
+    for place in places:
+        own = timings["ours", place]
+        other = timings["plain", len(plain) - 1 if place is None else place]
+        results.append(
+            {
+                "exit_layer": model.exit_layers[-1 if place is None else place],
+                "forced": place is not None,
+                "milliseconds": milliseconds(own, len(rows)),
+                "plain_milliseconds": milliseconds(other, len(rows)),
+                "ratio": ratio_of(own, other),
+            }
+        )
+    return results
+
+
+def _run_forced(material: Material, place: Optional[int]) -> None:
+    model, rows = material
+    expected = model.exit_layers[-1 if place is None else place]
+    with forced_exit(model, place):
+        for row in rows:
+            assert int(model(row)["exit_layer"]) == expected
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> None:
+    parsed = parser("overhead", __doc__, rows=40, rounds=21).parse_args(arguments)
+    material = prepare(parsed)
+    results = measure(material, parsed.rounds)
+    table = [
+        {
+            "exit": f"layer {r['exit_layer']}" if r["forced"] else "threshold 1.0",
+            "ms per text": shown(r["milliseconds"]),
+            "transformers' own": shown(r["plain_milliseconds"]),
+            "ratio": shown(r["ratio"]),
+        }
+        for r in results
+    ]
+    print(tabulate(table, headers="keys", tablefmt="github"))
+    finish(parsed, material, {"exits": results})
+
+
+if __name__ == "__main__":
+    import sledgehammer.plugin  # noqa: F401  registers everything
+
+    main()
