@@ -32,7 +32,7 @@ def print_report(report: Dict[str, Any]) -> None:
     )
     for threads, batch_size in dict.fromkeys((r.threads, r.batch_size) for r in report["results"]):
         group = [r for r in report["results"] if (r.threads, r.batch_size) == (threads, batch_size)]
-        _print_group(group)
+        print_group(group)
         _print_against(group, report["answers"])
     for threads, profiles in report["profiles"].items():
         _print_profiles(threads, profiles)
@@ -46,7 +46,8 @@ def print_report(report: Dict[str, Any]) -> None:
         )
 
 
-def _print_group(group: List[Result]) -> None:
+def print_group(group: List[Result]) -> None:
+    """The figures of all contenders at one batch size and number of threads."""
     first = group[0]
     reference = _reference(group)
     print(
