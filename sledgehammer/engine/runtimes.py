@@ -7,9 +7,8 @@ from typing import Any, Dict, List, Optional, Protocol, Sequence
 
 from numpy import ndarray
 
+from sledgehammer.engine.batch import Arrays
 from sledgehammer.engine.manifest import EngineError, Manifest
-
-Arrays = Dict[str, ndarray]
 
 
 class Segments(Protocol):
