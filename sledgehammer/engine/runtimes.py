@@ -41,14 +41,15 @@ def open_segments(directory: Path, manifest: Manifest, threads: Optional[int] = 
 
     # Raises
 
-    `EngineError` if the runtime is not installed or does not take a graph.
+    `EngineError` if the runtime is not installed or does not take a graph, or can't have so many
+    threads any more.
     """
     kinds: Dict[str, Any] = {"onnx": OnnxSegments, "openvino": OpenVinoSegments}
     if manifest.runtime not in kinds:
         raise EngineError(f"unknown runtime {manifest.runtime!r} in {directory}")
     files = [directory / name for name in manifest.segments]
     try:
-        return kinds[manifest.runtime](files, threads or usable_cores(), manifest.precision)
+        return kinds[manifest.runtime](files, threads, manifest.precision)
     except ImportError as error:
         package = {"onnx": "onnxruntime", "openvino": "openvino"}[manifest.runtime]
         raise EngineError(
@@ -64,20 +65,25 @@ class OnnxSegments:
     # Parameters
 
     files : `Sequence[Path]`
-    threads : `int`
+    threads : `int`, optional
+        All usable cores if `None`, or as many as this process's pool has already.
     precision : `str`
         Is in the graphs already.
+
+    # Raises
+
+    `EngineError` if it does not take a graph, or this process has a pool of another size.
     """
 
-    def __init__(self, files: Sequence[Path], threads: int, precision: str) -> None:
+    def __init__(self, files: Sequence[Path], threads: Optional[int], precision: str) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        if threads > 1 and _shared_pool(threads):
+        if _shared_pool(threads):
             options.use_per_session_threads = False
         else:
-            options.intra_op_num_threads = threads
+            options.intra_op_num_threads = threads or usable_cores()
             # With a pool each, the threads of one segment would still be spinning while the
             # next one runs: half the speed on two cores.
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -103,21 +109,33 @@ def _named(names: Sequence[str], arrays: Sequence[ndarray]) -> Arrays:
 _pool_threads: Optional[int] = None
 
 
-def _shared_pool(threads: int) -> bool:
-    """Whether all sessions of this process can share a pool of so many threads.
+def _shared_pool(threads: Optional[int]) -> bool:
+    """Whether the sessions of this process share a pool of threads, which one thread needs not.
 
-    There is one such pool a process, and its size is set once.
+    There is one such pool a process, its size is set once, and then no session can be without.
+
+    # Raises
+
+    `EngineError` if there is one of another size.
     """
     global _pool_threads
     import onnxruntime
 
-    if _pool_threads is None and hasattr(onnxruntime, "set_global_thread_pool_sizes"):
+    wanted = threads or usable_cores()
+    has_pools = hasattr(onnxruntime, "set_global_thread_pool_sizes")
+    if _pool_threads is None and wanted > 1 and has_pools:
         try:
-            onnxruntime.set_global_thread_pool_sizes(threads, 1)
-            _pool_threads = threads
+            onnxruntime.set_global_thread_pool_sizes(wanted, 1)
+            _pool_threads = wanted
         except Exception:  # somebody else's pool, of a size that nobody tells
             _pool_threads = 0
-    return _pool_threads == threads
+    if _pool_threads and threads not in (None, _pool_threads):
+        raise EngineError(
+            f"ONNX Runtime has {_pool_threads} threads in this process since the first model was "
+            f"loaded, and can't have {threads} now: load with threads={_pool_threads}, or in "
+            "another process"
+        )
+    return bool(_pool_threads)
 
 
 class OpenVinoSegments:
@@ -126,18 +144,19 @@ class OpenVinoSegments:
     # Parameters
 
     files : `Sequence[Path]`
-    threads : `int`
+    threads : `int`, optional
+        All usable cores if `None`.
     precision : `str`
         `bf16` computes in bfloat16 where the CPU can; int8 is in the graphs already.
     """
 
-    def __init__(self, files: Sequence[Path], threads: int, precision: str) -> None:
+    def __init__(self, files: Sequence[Path], threads: Optional[int], precision: str) -> None:
         import openvino
 
         settings: Dict[str, Any] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_NUM_THREADS": threads or usable_cores(),
         }
         core = openvino.Core()
         self._compiled = [core.compile_model(str(file), "CPU", settings) for file in files]

@@ -85,7 +85,7 @@ class Tokenizer:
 
         `EngineError` for what is no text, or no pair where pairs are needed.
         """
-        parts = (text,) if isinstance(text, str) else tuple(text)
+        parts = tuple(text) if isinstance(text, (list, tuple)) else (text,)
         if len(parts) != self._texts or not all(isinstance(part, str) for part in parts):
             wanted = "a string" if self._texts == 1 else "a pair of strings"
             raise EngineError(f"text {number} must be {wanted}, got {text!r:.80}")
