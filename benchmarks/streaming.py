@@ -6,7 +6,6 @@ Compares `Engine.stream` with and without pools, in turns, in one run:
 """
 
 import argparse
-import platform
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 Variant = Tuple[int, float, bool]
@@ -30,13 +29,17 @@ def main() -> None:
     from sledgehammer import engine
     from sledgehammer.archives import open_archive
     from sledgehammer.commands.common import print_table
+    from sledgehammer.engine.runtimes import usable_cores
     from sledgehammer.outputs import read_rows
 
     rows = read_rows(open_archive(arguments.directory).reader, arguments.data, labelled=False)
     texts = [row.texts[0] if len(row.texts) == 1 else row.texts for row in rows]
     classifier = engine.load(arguments.directory)
-    print(f"{len(texts)} texts, {classifier.manifest.runtime} {classifier.manifest.precision}, ")
-    print(f"{platform.machine()}, {arguments.rounds} rounds in turns; medians (and quartiles)\n")
+    manifest = classifier.manifest
+    print(
+        f"\n{len(texts)} texts, {manifest.runtime} {manifest.precision}, {usable_cores()} threads; "
+        f"medians (and quartiles) of {arguments.rounds} rounds in turns\n"
+    )
     print_table(compare(classifier, texts, arguments))
 
 

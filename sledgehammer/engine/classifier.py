@@ -9,7 +9,7 @@ from numpy import ndarray
 from sledgehammer.engine.batch import Arrays, Batch, reached
 from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read
 from sledgehammer.engine.runtimes import Segments, open_segments
-from sledgehammer.engine.stream import BATCH_SIZE, Entry, Schedule, answers
+from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Entry, Schedule, answers
 from sledgehammer.engine.text import Encoded, Text, Tokenizer
 from sledgehammer.lines import valid_threshold
 
@@ -93,8 +93,9 @@ class Engine:
             May be endless. Texts; an `Item` where one has a threshold of its own.
         threshold : `float`, optional
             Of the texts that have none; the exported default if `None`.
-        batch_size, pool, max_delay : optional
-            See `Schedule`.
+        batch_size, max_delay : `int`, optional
+        pool : `bool`, optional
+            See `Schedule`; whether there are pools depends on the runtime if `None`.
         max_wait : `float`, optional
             Seconds. When no text is there and the oldest without an answer was read so long ago,
             everything held is run. Then `texts` is read in a thread, at most `batch_size` ahead;
@@ -109,6 +110,8 @@ class Engine:
         if isinstance(texts, str):
             raise EngineError("give an iterable of texts, not one text")
         default = float(self.thresholds(threshold, 1)[0])
+        if pool is None:
+            pool = self.manifest.runtime in POOLED_RUNTIMES
         schedule = Schedule(batch_size, pool, max_delay)
         return answers(self, texts, default, schedule, max_wait)
 

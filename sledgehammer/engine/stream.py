@@ -28,8 +28,16 @@ from sledgehammer.engine.text import Encoded, Text, Tokenizer
 BATCH_SIZE = 32
 """Rows that run at a time, unless told otherwise."""
 
+FILL = 16
+"""So many rows (or `batch_size`, if that is less) wait for no others after an exit: larger batches
+gain less than they lose by the padding of texts of different lengths."""
+
 BLOCK = 16
 """So many batches of texts are read and tokenised at a time, to make batches of like length."""
+
+POOLED_RUNTIMES = {"openvino"}
+"""Where pools are the default. `benchmarks/streaming.py` measures it: OpenVINO is up to 1.3 times as
+fast with them in small batches and nowhere slower; ONNX Runtime gains little or loses."""
 
 DELAY = 64
 """`max_delay`, in batches, unless told otherwise."""
@@ -76,10 +84,9 @@ class Schedule:
 
     batch_size : `int`
         Rows that run at a time.
-    pool : `bool`, optional
-        Whether the rows that go on after an exit wait for others, until there is a full batch for
-        the next segment; else those of a batch go on at once, by themselves. If `None`, as was
-        found to be faster.
+    pool : `bool`, optional (default = `False`)
+        Whether the rows that go on after an exit wait for others, until there are `FILL`; else
+        those of a batch go on at once, by themselves.
     max_delay : `int`, optional
         An answer comes before the text that is so many and one after its own is asked for. This
         bounds what is held: so many answers and texts, and less than two batches an exit.
@@ -91,7 +98,7 @@ class Schedule:
     """
 
     batch_size: int = BATCH_SIZE
-    pool: Optional[bool] = None
+    pool: bool = False
     max_delay: Optional[int] = None
 
     def __post_init__(self) -> None:
@@ -101,8 +108,9 @@ class Schedule:
             raise EngineError(f"max_delay must be at least 0, got {self.max_delay}")
 
     @property
-    def pools(self) -> bool:
-        return bool(self.pool)
+    def fill(self) -> int:
+        """Rows after an exit that are enough to go on."""
+        return min(FILL, self.batch_size)
 
     @property
     def delay(self) -> int:
@@ -265,11 +273,11 @@ class Scorer:
         while rest is not None:
             rest = self._advance(rest)
             yield from self._due()
-            if rest is not None and self._schedule.pools:
+            if rest is not None and self._schedule.pool:
                 self._pools[rest.position - 1].add(rest)
                 rest = None
             if rest is None:
-                full = (p for p in reversed(self._pools) if p.rows >= self._schedule.batch_size)
+                full = (p for p in reversed(self._pools) if p.rows >= self._schedule.fill)
                 if (pool := next(full, None)) is not None:
                     rest = pool.take(self._schedule.batch_size)
 
