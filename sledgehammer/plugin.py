@@ -12,4 +12,10 @@ from sledgehammer import (  # noqa: E402,F401
     policies,
     predictor,
 )
-from sledgehammer.commands import calibrate, difficulty, predict, tradeoff  # noqa: E402,F401
+from sledgehammer.commands import (  # noqa: E402,F401
+    calibrate,
+    difficulty,
+    evaluate,
+    predict,
+    tradeoff,
+)
