@@ -1,9 +1,17 @@
-"""The `sledgehammer` command: AllenNLP's own, with this plugin loaded, from any directory."""
+"""The `sledgehammer` command: AllenNLP's own, with this plugin loaded, from any directory.
 
+`sledgehammer predict` with an exported model needs no AllenNLP.
+"""
+
+import sys
+
+from sledgehammer.engine import cli
 from sledgehammer.requirements import require_allennlp
 
 
 def main() -> None:
+    if cli.takes(sys.argv[1:]):
+        sys.exit(cli.main(sys.argv[2:]))
     require_allennlp()
     from allennlp.commands import main as allennlp_main
 

@@ -77,6 +77,8 @@ class ExportedClassifier(ExitClassifier):
         self.engine = engine
         self.temperatures.copy_(torch.tensor(manifest.temperatures))
         self.runner = EngineRunner(engine)
+        # AllenNLP's predictors ask the first parameter for its device.
+        self.nothing = torch.nn.Parameter(torch.empty(0), requires_grad=False)
 
 
 def load_exported(directory: Path, overrides: str = "") -> Archive:

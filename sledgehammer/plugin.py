@@ -13,4 +13,12 @@ from sledgehammer import (  # noqa: E402,F401
     policies,
     predictor,
 )
-from sledgehammer.commands import benchmark, calibrate, difficulty, export, predict, tradeoff  # noqa: E402,F401
+from sledgehammer.commands import (  # noqa: E402,F401
+    benchmark,
+    calibrate,
+    difficulty,
+    evaluate,
+    export,
+    predict,
+    tradeoff,
+)

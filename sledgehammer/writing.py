@@ -1,4 +1,4 @@
-"""Writing files whole or not at all."""
+"""Writing files whole or not at all; loads AllenNLP only to complain."""
 
 import os
 import shutil
@@ -6,8 +6,6 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Iterator, Sequence
-
-from allennlp.common.checks import ConfigurationError
 
 
 @contextmanager
@@ -54,6 +52,8 @@ def replacing_folder(target: Path) -> Iterator[Path]:
 
 def check_folder(target: Path) -> None:
     """Raise a `ConfigurationError` if there is no folder for `target`, or it is one itself."""
+    from allennlp.common.checks import ConfigurationError
+
     if not target.absolute().parent.is_dir():
         raise ConfigurationError(f"cannot write {str(target)!r}: no folder {target.parent}")
     if target.is_dir():
@@ -62,6 +62,8 @@ def check_folder(target: Path) -> None:
 
 def check_suffix(target: Path, suffixes: Sequence[str]) -> None:
     """Raise a `ConfigurationError` if the file's name ends in none of the suffixes."""
+    from allennlp.common.checks import ConfigurationError
+
     if target.suffix not in suffixes:
         raise ConfigurationError(
             f"cannot write {str(target)!r}: the name must end in one of {', '.join(suffixes)}"

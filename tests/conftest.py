@@ -55,3 +55,28 @@ def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("tiny") / "run"
     train(directory)
     return directory / "model.tar.gz"
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, exported for ONNX Runtime in float32. Not to be changed."""
+    return _exported(tiny_archive, tmp_path_factory, "onnx", "onnxruntime")
+
+
+@pytest.fixture(scope="session")
+def tiny_openvino(tiny_archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, exported for OpenVINO in float32. Not to be changed."""
+    return _exported(tiny_archive, tmp_path_factory, "openvino", "openvino")
+
+
+def _exported(
+    archive: Path, tmp_path_factory: pytest.TempPathFactory, runtime: str, package: str
+) -> Path:
+    for needed in ("onnx", "onnxruntime", package):
+        pytest.importorskip(needed)
+    from sledgehammer.archives import open_archive
+    from sledgehammer.export.directory import Format, export
+
+    directory = tmp_path_factory.mktemp(runtime)
+    export(str(archive), open_archive(str(archive)), Format(runtime, "fp32"), directory)
+    return directory

@@ -1,4 +1,4 @@
-"""Makes `allennlp predict` give an answer for every line.
+"""Makes `allennlp predict` give an answer for every line, and take exported models.
 
 AllenNLP's own passes over blank lines and stops at bytes that are not UTF-8, so that outputs no
 longer stand beside their inputs. It parses the command line before it loads plugins, so that its
@@ -14,6 +14,7 @@ from allennlp.commands import predict as allennlp_predict
 from allennlp.common.file_utils import open_compressed
 from allennlp.common.util import JsonDict
 
+from sledgehammer.commands.loading import loader
 from sledgehammer.predictor import SledgehammerPredictor
 
 
@@ -37,3 +38,4 @@ def _open(path: str) -> TextIO:
 
 
 allennlp_predict._PredictManager = LineManager  # type: ignore[misc]
+allennlp_predict.load_archive = loader("predict")

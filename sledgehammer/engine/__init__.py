@@ -4,9 +4,12 @@ from sledgehammer import engine
 
 classifier = engine.load("out/sst_int8")
 classifier.predict(["A joy from start to end."], threshold=0.8)
+for answer in classifier.stream(line.strip() for line in open("reviews.txt")):
+    print(answer["label"])
 """
 
 from sledgehammer.engine.classifier import Engine, load
 from sledgehammer.engine.manifest import EngineError
+from sledgehammer.engine.stream import Item
 
-__all__ = ["Engine", "EngineError", "load"]
+__all__ = ["Engine", "EngineError", "Item", "load"]

@@ -1,81 +1,21 @@
 """An exported classifier: batches run segment by segment, answered rows leave."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy import ndarray
 
+from sledgehammer.engine.batch import Arrays, Batch, reached
 from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read
-from sledgehammer.engine.runtimes import Arrays, Segments, open_segments
+from sledgehammer.engine.runtimes import Segments, open_segments
+from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Entry, Schedule, answers
 from sledgehammer.engine.text import Encoded, Text, Tokenizer
 from sledgehammer.lines import valid_threshold
 
 Stops = Callable[[List[ndarray], ndarray], ndarray]
 """Which rows stop at an exit: given the calibrated probabilities of all exits so far, each of
 shape (rows, labels), and the rows' positions in the batch: (rows,), bool."""
-
-BATCH_SIZE = 32
-"""Rows that run at a time, unless told otherwise."""
-
-
-@dataclass
-class Batch:
-    """The rows of a batch that have no answer yet.
-
-    # Parameters
-
-    rows : `ndarray`
-        Shape (rows,): what the rows are called; their positions, at the start.
-    lengths : `ndarray`
-        Shape (rows,): word pieces.
-    inputs : `Dict[str, ndarray]`
-        What the next segment takes.
-    probs : `List[ndarray]`
-        Of each exit passed: (rows, labels).
-    """
-
-    rows: ndarray
-    lengths: ndarray
-    inputs: Arrays
-    probs: List[ndarray]
-
-    @property
-    def position(self) -> int:
-        """That of the next exit."""
-        return len(self.probs)
-
-    def keep(self, rows: ndarray) -> "Batch":
-        """Only the given rows (indices), less the columns that are padding in all of them."""
-        lengths = self.lengths[rows]
-        longest = int(lengths.max())
-        return Batch(
-            self.rows[rows],
-            lengths,
-            {
-                name: array[rows] if name == "pooled" else array[rows, :longest]
-                for name, array in self.inputs.items()
-            },
-            [probs[rows] for probs in self.probs],
-        )
-
-    @staticmethod
-    def join(batches: "Sequence[Batch]") -> "Batch":
-        """One batch of several that are at the same exit."""
-        longest = max(int(batch.lengths.max()) for batch in batches)
-        joined = {}
-        for name in batches[0].inputs:
-            arrays = [batch.inputs[name] for batch in batches]
-            if name != "pooled":
-                arrays = [_widen(array, longest) for array in arrays]
-            joined[name] = np.concatenate(arrays)
-        return Batch(
-            np.concatenate([batch.rows for batch in batches]),
-            np.concatenate([batch.lengths for batch in batches]),
-            joined,
-            [np.concatenate(probs) for probs in zip(*(batch.probs for batch in batches))],
-        )
 
 
 class Engine:
@@ -135,6 +75,45 @@ class Engine:
             for i, exit, row in zip(positions, exits.tolist(), probs.tolist()):
                 answers[i] = self.answer(exit, row)
         return answers
+
+    def stream(
+        self,
+        texts: Iterable[Entry],
+        threshold: Optional[float] = None,
+        batch_size: int = BATCH_SIZE,
+        pool: Optional[bool] = None,
+        max_delay: Optional[int] = None,
+        max_wait: Optional[float] = None,
+    ) -> Iterator[Dict[str, Any]]:
+        """Classify texts as they come, each as `predict` would; answers come in order.
+
+        # Parameters
+
+        texts : `Iterable[Entry]`
+            May be endless. Texts; an `Item` where one has a threshold of its own.
+        threshold : `float`, optional
+            Of the texts that have none; the exported default if `None`.
+        batch_size, max_delay : `int`, optional
+        pool : `bool`, optional
+            See `Schedule`; whether there are pools depends on the runtime if `None`.
+        max_wait : `float`, optional
+            Seconds. When no text is there and the oldest without an answer was read so long ago,
+            everything held is run. Then `texts` is read in a thread, at most `batch_size` ahead;
+            it ends after the next text when the generator is closed. If `None`, answers may wait
+            for the texts after them, and there is no thread.
+
+        # Raises
+
+        `EngineError` for bad arguments, at once; for a bad text or threshold, after the answers to
+        those before it, and so does what `texts` raises.
+        """
+        if isinstance(texts, str):
+            raise EngineError("give an iterable of texts, not one text")
+        default = float(self.thresholds(threshold, 1)[0])
+        if pool is None:
+            pool = self.manifest.runtime in POOLED_RUNTIMES
+        schedule = Schedule(batch_size, pool, max_delay)
+        return answers(self, texts, default, schedule, max_wait)
 
     def run_until_answered(self, tokens: Arrays, stops: Stops) -> Tuple[ndarray, ndarray]:
         """Run each row until it may stop; the last exit answers the rest.
@@ -262,8 +241,7 @@ def confident(thresholds: ndarray) -> Stops:
     """
 
     def stops(probs: List[ndarray], rows: ndarray) -> ndarray:
-        own = thresholds[rows]
-        return (probs[-1].max(axis=1) >= own) & (own < 1.0)
+        return reached(probs[-1], thresholds[rows])
 
     return stops
 
@@ -277,10 +255,3 @@ def softmax(logits: ndarray) -> ndarray:
 def _for_next(inputs: Arrays) -> Arrays:
     """The first segment takes the tokens, those after it hidden states."""
     return {name: inputs[name] for name in ("hidden", "attention_mask", "pooled") if name in inputs}
-
-
-def _widen(array: ndarray, tokens: int) -> ndarray:
-    missing = tokens - array.shape[1]
-    if not missing:
-        return array
-    return np.pad(array, [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2))

@@ -79,7 +79,10 @@ class Manifest:
 
 def is_engine(path: "str | Path") -> bool:
     """Whether this is the directory of an exported model, whole or not."""
-    return (Path(path) / MANIFEST).is_file()
+    try:
+        return (Path(path) / MANIFEST).is_file()
+    except OSError:  # no path at all: too long, say
+        return False
 
 
 def write(directory: Path, manifest: Manifest) -> None:

@@ -7,9 +7,8 @@ from typing import Any, Dict, List, Optional, Protocol, Sequence
 
 from numpy import ndarray
 
+from sledgehammer.engine.batch import Arrays
 from sledgehammer.engine.manifest import EngineError, Manifest
-
-Arrays = Dict[str, ndarray]
 
 
 class Segments(Protocol):
@@ -68,6 +67,10 @@ class OnnxSegments:
     threads : `int`
     precision : `str`
         Is in the graphs already.
+
+    # Raises
+
+    `EngineError` if it does not take a graph.
     """
 
     def __init__(self, files: Sequence[Path], threads: int, precision: str) -> None:

@@ -65,13 +65,33 @@ class Tokenizer:
 
         `EngineError` for what is no text, or no pair where pairs are needed.
         """
-        rows = [self._checked(text, number) for number, text in enumerate(texts)]
+        rows = [self.checked(text, number) for number, text in enumerate(texts)]
         if len(rows) == 1:  # a thread pool for one text costs more than it gives
             single = rows[0] if isinstance(rows[0], tuple) else (rows[0],)
             encodings = [self._tokenizer.encode(*single)]
         else:
             encodings = self._encode_batch(rows)
         return [Encoded(encoding.ids, encoding.type_ids) for encoding in encodings]
+
+    def checked(self, text: Text, number: int) -> Any:
+        """A text as the tokenizer takes it: a string or a tuple of two.
+
+        # Parameters
+
+        number : `int`
+            Names the text in errors.
+
+        # Raises
+
+        `EngineError` for what is no text, or no pair where pairs are needed.
+        """
+        parts = tuple(text) if isinstance(text, (list, tuple)) else (text,)
+        if len(parts) != self._texts or not all(isinstance(part, str) for part in parts):
+            wanted = "a string" if self._texts == 1 else "a pair of strings"
+            raise EngineError(f"text {number} must be {wanted}, got {text!r:.80}")
+        if not all(map(is_text, parts)):
+            raise EngineError(f"text {number} has a lone surrogate, which is no text")
+        return parts[0] if self._texts == 1 else parts
 
     def batch(self, rows: Sequence[Encoded]) -> Dict[str, ndarray]:
         """Arrays of shape (rows, tokens), int64, padded on the right."""
@@ -89,12 +109,3 @@ class Tokenizer:
             for name, array in arrays.items():
                 array[i, : len(row.ids)] = values[name]
         return arrays
-
-    def _checked(self, text: Text, number: int) -> Any:
-        parts = (text,) if isinstance(text, str) else tuple(text)
-        if len(parts) != self._texts or not all(isinstance(part, str) for part in parts):
-            wanted = "a string" if self._texts == 1 else "a pair of strings"
-            raise EngineError(f"text {number} must be {wanted}, got {text!r:.80}")
-        if not all(map(is_text, parts)):
-            raise EngineError(f"text {number} has a lone surrogate, which is no text")
-        return parts[0] if self._texts == 1 else parts

@@ -1,0 +1,89 @@
+"""Do survivors of an exit better wait for others, or go on by themselves?
+
+Compares `Engine.stream` with and without pools, in turns, in one run:
+
+    python -m benchmarks.streaming out/sst_int8 data/sst/dev.txt
+"""
+
+import argparse
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+Variant = Tuple[int, float, bool]
+"""Batch size, threshold, whether there are pools."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.streaming",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("directory", help="an exported model")
+    parser.add_argument("data", help="as its archive's reader takes it; labels are not needed")
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[0.7, 0.85, 0.95])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32, 128])
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+
+    import sledgehammer.plugin  # noqa: F401
+    from sledgehammer import engine
+    from sledgehammer.archives import open_archive
+    from sledgehammer.commands.common import print_table
+    from sledgehammer.engine.runtimes import usable_cores
+    from sledgehammer.outputs import read_rows
+
+    rows = read_rows(open_archive(arguments.directory).reader, arguments.data, labelled=False)
+    texts = [row.texts[0] if len(row.texts) == 1 else row.texts for row in rows]
+    classifier = engine.load(arguments.directory)
+    manifest = classifier.manifest
+    print(
+        f"\n{len(texts)} texts, {manifest.runtime} {manifest.precision}, {usable_cores()} threads; "
+        f"medians (and quartiles) of {arguments.rounds} rounds in turns\n"
+    )
+    print_table(compare(classifier, texts, arguments))
+
+
+def compare(
+    classifier: Any, texts: Sequence[Any], arguments: argparse.Namespace
+) -> List[Dict[str, str]]:
+    """A row a batch size and threshold."""
+    from sledgehammer.timing import alternate
+
+    table = []
+    for size in arguments.batch_sizes:
+        for threshold in arguments.thresholds:
+            runs = {
+                pool: runner(classifier, texts, (size, threshold, pool)) for pool in (False, True)
+            }
+            found = {pool: run() for pool, run in runs.items()}
+            times = alternate(runs, arguments.rounds)
+            ratio = times[True].ratio(times[False])
+            low, high = ratio.quartiles
+            table.append(
+                {
+                    "batch size": str(size),
+                    "threshold": str(threshold),
+                    "mean layers": f"{sum(a['layers_run'] for a in found[True]) / len(texts):.2f}",
+                    "texts/s, plain": f"{len(texts) / times[False].median:.0f}",
+                    "texts/s, pools": f"{len(texts) / times[True].median:.0f}",
+                    "pools are faster by": f"{ratio.median:.3f}x ({low:.3f} to {high:.3f})",
+                    "other exits": str(differing(found[False], found[True])),
+                }
+            )
+    return table
+
+
+def runner(
+    classifier: Any, texts: Sequence[Any], variant: Variant
+) -> Callable[[], List[Dict[str, Any]]]:
+    size, threshold, pool = variant
+    return lambda: list(classifier.stream(iter(texts), threshold, batch_size=size, pool=pool))
+
+
+def differing(plain: Sequence[Dict[str, Any]], pooled: Sequence[Dict[str, Any]]) -> int:
+    """Rows that another exit answers: int8 in ONNX Runtime scales activations by the batch."""
+    return sum(a["exit_layer"] != b["exit_layer"] for a, b in zip(plain, pooled))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""`sledgehammer predict` for exported models: JSON lines in and out, without AllenNLP and torch."""
+
+import argparse
+import bz2
+import contextlib
+import gzip
+import json
+import lzma
+import os
+import sys
+import zlib
+from pathlib import Path
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    NoReturn,
+    Optional,
+    Sequence,
+    TextIO,
+)
+
+from sledgehammer.engine.classifier import load
+from sledgehammer.engine.manifest import EngineError, is_engine
+from sledgehammer.engine.stream import BATCH_SIZE, Entry, Item, Known
+from sledgehammer.lines import parse_line, summary_of_bad_lines, texts_of, valid_threshold
+from sledgehammer.writing import replacing
+
+PROG = "sledgehammer predict"
+
+ALLENNLP_ONLY = (
+    "--use-dataset-reader", "--dataset-reader-choice", "--multitask-head", "--overrides",
+    "--cuda-device", "--include-package", "--weights-file", "--predictor",
+    "--file-friendly-logging",
+)  # fmt: skip
+"""Options with which AllenNLP's own command does the work."""
+
+DESCRIPTION = """\
+Answer each line of INPUT, in order. A line is {"text": ...}, or for a model of pairs
+{"premise": ..., "hypothesis": ...}; "threshold" in it holds for that line only. A line that can't
+be answered gets {"error": ..., "line": N}.
+
+This is for the directory of an exported model (`allennlp export`). With an archive, or with an
+option that is not listed here, it is `allennlp predict`: see `allennlp predict --help`."""
+
+EXAMPLE = """\
+example:
+  sledgehammer predict out/sst_int8 reviews.jsonl --output-file answers.jsonl --silent
+  tail -f reviews.jsonl | sledgehammer predict out/sst_int8 - --threshold 0.8"""
+
+WAIT = 0.1
+"""Seconds that an answer may wait for more input, unless told otherwise or from a file."""
+
+
+class UsageError(Exception):
+    """The command line is not as it must be."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def takes(arguments: Sequence[str]) -> bool:
+    """Whether a command line of `sledgehammer` is for this module.
+
+    It is, if it asks for `predict` with the directory of an exported model, and for nothing that
+    only AllenNLP has; or for the help of `predict`.
+    """
+    if list(arguments[:1]) != ["predict"]:
+        return False
+    rest = arguments[1:]
+    if "-h" in rest or "--help" in rest:
+        return True
+    # "-o" may have its value right behind it.
+    if any(a.split("=")[0] in ALLENNLP_ONLY or a.startswith("-o") for a in rest):
+        return False
+    try:
+        parsed, _ = _parser().parse_known_args(list(rest))
+    except UsageError:
+        return any(is_engine(argument) for argument in rest)
+    return is_engine(parsed.directory) and "://" not in parsed.input
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `sledgehammer predict ARGUMENTS`.
+
+    # Returns
+
+    The exit code: 1 for an error, 2 for a wrong command line.
+    """
+    try:
+        parsed = _parser().parse_args(list(arguments))
+        threshold = _threshold(parsed)
+        if parsed.silent and not parsed.output_file:
+            raise UsageError("--silent without --output-file: nobody would see the answers")
+    except UsageError as error:
+        print(f"{PROG}: error: {error}; see {PROG} --help", file=sys.stderr)
+        return 2
+    try:
+        _check_output(parsed.output_file)
+        _predict(parsed, threshold)
+    except BrokenPipeError:
+        # Nobody reads on (`| head`). Python would complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:
+        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"{PROG}: error: {named}", file=sys.stderr)
+        return 1
+    except (EngineError, EOFError, lzma.LZMAError, zlib.error) as error:
+        print(f"{PROG}: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=PROG,
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("directory", metavar="DIR", help="an exported model")
+    parser.add_argument(
+        "input", metavar="INPUT", help="JSON lines (maybe .gz); - is standard input"
+    )
+    parser.add_argument("--output-file", type=Path, metavar="FILE", help="appears when it is whole")
+    parser.add_argument("--silent", action="store_true", help="print no answers")
+    parser.add_argument("--threshold", type=float, metavar="T", help="of lines without their own")
+    parser.add_argument(
+        "--predictor-args", default="", metavar="JSON", help='the same: {"threshold": T}'
+    )
+    parser.add_argument("--batch-size", type=_positive_int, default=BATCH_SIZE, metavar="N")
+    parser.add_argument(
+        "--threads", type=_positive_int, metavar="N", help="all usable cores if not given"
+    )
+    parser.add_argument(
+        "--pool", action=argparse.BooleanOptionalAction,
+        help="whether texts that go on after an exit wait for others (default: as is faster)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-wait", type=_seconds, metavar="SECONDS",
+        help=f"answers don't wait longer for more input ({WAIT} unless INPUT is a file)",
+    )  # fmt: skip
+    return parser
+
+
+def _positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not value >= 0:
+        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
+    return value
+
+
+def _threshold(parsed: argparse.Namespace) -> Optional[float]:
+    """What the options say of the threshold."""
+    text = parsed.predictor_args.strip()
+    try:
+        given = json.loads(text) if text else {}
+    except ValueError as error:
+        raise UsageError(f"--predictor-args is not JSON: {error}") from error
+    if not isinstance(given, dict) or set(given) - {"threshold"}:
+        raise UsageError('--predictor-args takes {"threshold": T} and nothing else')
+    found = [t for t in (parsed.threshold, given.get("threshold")) if t is not None]
+    if len(found) > 1:
+        raise UsageError("--threshold and --predictor-args both give a threshold")
+    try:
+        return valid_threshold(found[0]) if found else None
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _check_output(target: Optional[Path]) -> None:
+    """Raise an `EngineError` if no such file can be written."""
+    if target and not target.absolute().parent.is_dir():
+        raise EngineError(f"cannot write {str(target)!r}: no folder {target.parent}")
+    if target and target.is_dir():
+        raise EngineError(f"cannot write {str(target)!r}: it is a folder")
+
+
+def _predict(parsed: argparse.Namespace, threshold: Optional[float]) -> None:
+    engine = load(parsed.directory, parsed.threads)
+    is_file = Path(parsed.input).is_file()
+    max_wait = WAIT if parsed.max_wait is None and not is_file else parsed.max_wait
+    bad_lines: List[int] = []
+    with contextlib.ExitStack() as stack:
+        lines = stack.enter_context(_open(parsed.input))
+        write = _writer(stack, parsed, flush=not is_file)
+        answers = engine.stream(
+            entries(lines, engine.manifest.fields, bad_lines),
+            threshold,
+            batch_size=parsed.batch_size,
+            pool=parsed.pool,
+            max_wait=max_wait,
+        )
+        for answer in answers:
+            write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+    if bad_lines:
+        print(summary_of_bad_lines(bad_lines), file=sys.stderr)
+
+
+def entries(lines: Iterable[str], fields: Sequence[str], bad_lines: List[int]) -> Iterator[Entry]:
+    """The lines as entries of a stream.
+
+    # Parameters
+
+    fields : `Sequence[str]`
+        Names of the texts in a line.
+    bad_lines : `List[int]`
+        Gets the numbers, counted from 1, of the lines that are answered with an error.
+    """
+    for number, line in enumerate(lines, start=1):
+        inputs, problem = parse_line(line)
+        try:
+            if problem:
+                raise ValueError(problem)
+            texts = texts_of(inputs, fields)
+            own = inputs.get("threshold")
+            threshold = None if own is None else valid_threshold(own)
+        except ValueError as error:
+            bad_lines.append(number)
+            yield Known({"error": str(error), "line": number})
+        else:
+            yield Item(texts[0] if len(texts) == 1 else texts, threshold)
+
+
+def _open(path: str) -> TextIO:
+    """Text whose undecodable bytes are lone surrogates, by which bad lines are known."""
+    options: Dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
+    if path == "-":
+        # Not `sys.stdin`: its lock, held by a thread that reads, would stop Python's exit.
+        return open(sys.stdin.fileno(), closefd=False, **options)
+    openers: Dict[str, Callable[..., Any]] = {
+        ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".lzma": lzma.open
+    }  # fmt: skip
+    return openers.get(Path(path).suffix, open)(path, "rt", **options)
+
+
+def _writer(
+    stack: contextlib.ExitStack, parsed: argparse.Namespace, flush: bool
+) -> Callable[[str], None]:
+    """Writes lines to where they are wanted."""
+    file: Optional[TextIO] = None
+    if parsed.output_file:
+        partial = stack.enter_context(replacing(parsed.output_file))
+        file = stack.enter_context(partial.open("w", encoding="utf-8"))
+    shown = None if parsed.silent else sys.stdout
+
+    def write(line: str) -> None:
+        if file:
+            file.write(line)
+        if shown:
+            shown.write(line)
+            if flush:
+                shown.flush()
+
+    return write

@@ -1,0 +1,94 @@
+"""Where the entries of a stream come from: an iterator, or a thread that reads one ahead."""
+
+import queue
+import threading
+from dataclasses import dataclass
+from typing import Any, Iterable, Optional, Protocol
+
+
+@dataclass(frozen=True)
+class End:
+    """There is nothing more, because of an error or because that was all."""
+
+    error: Optional[BaseException] = None
+
+
+class Stalled:
+    """There is nothing yet."""
+
+
+class Source(Protocol):
+    """Something to read entries from."""
+
+    def get(self, seconds: Optional[float]) -> Any:
+        """The next entry; `End()` after the last; `Stalled()` if there is none for so long."""
+
+    def close(self) -> None:
+        """Nothing more will be read."""
+
+
+class Direct:
+    """Reads when asked to, however long it takes."""
+
+    def __init__(self, entries: Iterable[Any]) -> None:
+        self._entries = iter(entries)
+
+    def get(self, seconds: Optional[float]) -> Any:
+        try:
+            return next(self._entries)
+        except StopIteration:
+            return End()
+        except Exception as error:
+            return End(error)
+
+    def close(self) -> None:
+        pass
+
+
+class Ahead:
+    """Reads in a thread of its own, which ends after `close` when the next entry has come.
+
+    # Parameters
+
+    entries : `Iterable[Any]`
+    limit : `int`
+        At most so many entries are read and not asked for yet.
+    """
+
+    THREAD = "sledgehammer-reader"
+
+    def __init__(self, entries: Iterable[Any], limit: int) -> None:
+        # One entry more is in the hands of the thread when the queue is full.
+        self._entries: queue.Queue[Any] = queue.Queue(max(1, limit - 1))
+        self._closed = threading.Event()
+        # A daemon: a process can end though its input does not.
+        threading.Thread(target=self._read, args=(entries,), name=self.THREAD, daemon=True).start()
+
+    def get(self, seconds: Optional[float]) -> Any:
+        try:
+            if seconds is not None and seconds <= 0:
+                return self._entries.get_nowait()
+            return self._entries.get(timeout=seconds)
+        except queue.Empty:
+            return Stalled()
+
+    def close(self) -> None:
+        self._closed.set()
+        # A thread that waits for room in the queue gets it, and then sees that it is closed.
+        try:
+            while True:
+                self._entries.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _read(self, entries: Iterable[Any]) -> None:
+        end = End()
+        try:
+            for entry in entries:
+                if self._closed.is_set():
+                    return
+                self._entries.put(entry)
+        except BaseException as error:
+            end = End(error)
+        if not self._closed.is_set():
+            self._entries.put(end)

@@ -1,0 +1,111 @@
+"""Directories that are no exported model, or not a whole one."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+import pytest
+
+from sledgehammer import engine
+from sledgehammer.engine.manifest import MANIFEST, EngineError, is_engine, read
+
+
+@pytest.fixture
+def copy(tiny_engine: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_engine, tmp_path / "copy"))
+
+
+def change(directory: Path, changes: Callable[[Dict[str, Any]], Any]) -> None:
+    content = json.loads((directory / MANIFEST).read_text())
+    changes(content)
+    (directory / MANIFEST).write_text(json.dumps(content))
+
+
+def test_a_whole_directory(copy: Path) -> None:
+    assert is_engine(copy) and is_engine(str(copy))
+    manifest = read(copy)
+    assert (manifest.exit_layers, manifest.fields) == ([0, 2, 3], ["text"])
+    assert set(manifest.segments) < set(manifest.files)
+
+
+@pytest.mark.parametrize("path", ["missing", ".", "", "x" * 5000, "https://example.org/model"])
+def test_what_is_no_exported_model(path: str, tmp_path: Path) -> None:
+    assert not is_engine(tmp_path / path)
+    with pytest.raises(EngineError, match="is no exported model: it has no engine.json"):
+        engine.load(tmp_path / path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"format": 2}', "\xff"])
+def test_a_foreign_manifest(content: str, tmp_path: Path) -> None:
+    (tmp_path / MANIFEST).write_bytes(content.encode("latin-1"))
+    with pytest.raises(EngineError, match="is damaged|reads format 1: export the archive again"):
+        engine.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["segments/exit_2.onnx", "transformer/tokenizer.json"])
+def test_missing_and_changed_files_are_named(copy: Path, name: str) -> None:
+    file = copy / name
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(EngineError, match=f"is damaged: {name} is not what was written"):
+        engine.load(copy)
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(EngineError, match=f"is damaged: {name} is not what was written"):
+        engine.load(copy)
+    file.unlink()
+    with pytest.raises(EngineError, match=f"is incomplete: {name} is missing"):
+        engine.load(copy)
+
+
+CHANGES: Dict[str, Callable[[Dict[str, Any]], Any]] = {
+    "of format 7": lambda content: content.update(format=7),
+    "is damaged: .*'labels'": lambda content: content.pop("labels"),
+    "is damaged: .*'colour'": lambda content: content.update(colour="red"),
+    "is damaged: .*'sha256'": lambda content: content["files"]["config.json"].pop("sha256"),
+    "is damaged": lambda content: content.update(files=3),
+    "names a file outside of it: ../other": lambda content: content["files"].update(
+        {"../other": {"bytes": 0, "sha256": ""}}
+    ),
+    "names a file outside of it: /": lambda content: content["files"].update(
+        {"/etc/hostname": {"bytes": 0, "sha256": ""}}
+    ),
+    "does not list segments/other.onnx": lambda content: content["segments"].append(
+        "segments/other.onnx"
+    ),
+    "unknown runtime 'abacus'": lambda content: content.update(runtime="abacus"),
+}
+
+
+@pytest.mark.parametrize("message", CHANGES)
+def test_a_changed_manifest(copy: Path, message: str) -> None:
+    change(copy, CHANGES[message])
+    with pytest.raises(EngineError, match=message):
+        engine.load(copy)
+
+
+def test_a_link_out_of_the_directory(copy: Path, tmp_path: Path) -> None:
+    shutil.move(copy / "config.json", tmp_path / "config.json")
+    (copy / "config.json").symlink_to(tmp_path / "config.json")
+    with pytest.raises(EngineError, match="names a file outside of it: config.json"):
+        engine.load(copy)
+
+
+def test_a_graph_that_the_runtime_does_not_take(copy: Path) -> None:
+    """Written so, and hence not damaged."""
+    from sledgehammer.engine.manifest import sha256
+
+    graph = copy / "segments/exit_0.onnx"
+    graph.write_bytes(b"no graph")
+    entry = {"bytes": 8, "sha256": sha256(graph)}
+    change(copy, lambda content: content["files"].update({"segments/exit_0.onnx": entry}))
+    with pytest.raises(EngineError, match="ONNX Runtime cannot load"):
+        engine.load(copy)
+
+
+def test_a_missing_runtime_names_the_package(
+    tiny_engine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(EngineError, match="pip install onnxruntime"):
+        engine.load(tiny_engine)
