@@ -16,7 +16,8 @@ from torch import Tensor
 
 from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import TransformerReader
-from sledgehammer.engine.manifest import is_engine
+from sledgehammer.engine.manifest import EngineError, is_engine
+from sledgehammer.engine.manifest import read as read_manifest
 from sledgehammer.exported import load_exported
 from sledgehammer.writing import check_folder, replacing
 
@@ -91,6 +92,19 @@ def weights_sha256(path: str) -> str:
     return digest.hexdigest()
 
 
+def check_exported_from(directory: str, archive: str) -> None:
+    """Raise a `ConfigurationError` unless an exported model has the weights of an archive."""
+    try:
+        source = read_manifest(Path(directory)).source
+    except EngineError as error:
+        raise ConfigurationError(str(error)) from error
+    if source["weights_sha256"] != weights_sha256(archive):
+        raise ConfigurationError(
+            f"{directory!r} was not exported from {archive!r}, but from {source['archive']!r}, "
+            "or from other weights under that name"
+        )
+
+
 def archive_file(path: str) -> Path:
     """The local file of an archive: a path, a URL, or a folder with a `model.tar.gz`.
 
@@ -146,7 +160,7 @@ def write_changed(
     extra = extra or {}
     changes = {_WEIGHTS: lambda old: _changed_weights(old, weights)}
     if threshold is not None or dtype is not None:
-        changes[_CONFIG] = lambda old: _changed_config(old, threshold, dtype)
+        changes[_CONFIG] = lambda old: changed_config(old, threshold, dtype)
     with (
         replacing(target) as partial,
         tarfile.open(archive_file(source), "r:*") as old,
@@ -179,7 +193,8 @@ def _changed_weights(old: bytes, weights: Dict[str, Tensor]) -> bytes:
     return new.getvalue()
 
 
-def _changed_config(old: bytes, threshold: Optional[float], dtype: Optional[str]) -> bytes:
+def changed_config(old: bytes, threshold: Optional[float], dtype: Optional[str] = None) -> bytes:
+    """An archive's config with another threshold or number format of inference."""
     config: Dict[str, Any] = json.loads(old)
     if threshold is not None:
         config["model"].setdefault("policy", {"type": "confidence"})["threshold"] = threshold

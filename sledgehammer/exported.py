@@ -101,15 +101,11 @@ def load_exported(directory: Path, overrides: str = "") -> Archive:
     manifest = engine.manifest
     config = Params.from_file(str(directory / "config.json"), overrides)
     model_config = config["model"].duplicate()
-    policy_config = model_config.get("policy", {})
-    # The engine's own default, unless an override says otherwise.
-    if not overrides or "threshold" not in overrides:
-        policy_config["threshold"] = manifest.threshold
     namespace = model_config.get("label_namespace", "labels")
     vocab = Vocabulary(non_padded_namespaces=[namespace])
     for label in manifest.labels:
         vocab.add_token_to_namespace(label, namespace)
-    policy = ExitPolicy.from_params(policy_config)
+    policy = ExitPolicy.from_params(model_config.get("policy", {}))
     model = ExportedClassifier(vocab, engine, policy, namespace)
     seen = json.loads((directory / "seen.json").read_text(encoding="utf-8"))
     for name, hashes in seen.items():

@@ -90,7 +90,7 @@ class BenchmarkCommand(ArchiveCommand):
     def run(self, arguments: argparse.Namespace) -> None:
         _check(arguments)
         paths = [arguments.archive, *arguments.engine]
-        opened = {path: open_archive(path) for path in paths}
+        opened = {path: open_archive(path, overrides=arguments.overrides) for path in paths}
         first = opened[arguments.archive]
         rows = read_rows(first.reader, arguments.data, arguments.json_lines)
         chosen_on = (

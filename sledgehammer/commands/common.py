@@ -14,7 +14,7 @@ from allennlp.common.checks import ConfigurationError
 from tabulate import tabulate
 from torch import Tensor
 
-from sledgehammer.archives import Opened, open_archive
+from sledgehammer.archives import Opened, check_exported_from, open_archive
 from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits
@@ -89,10 +89,26 @@ def positive_int(text: str) -> int:
 
 
 def open_and_run(
-    arguments: argparse.Namespace, labelled: bool = True, dtype: Optional[str] = None
+    arguments: argparse.Namespace,
+    labelled: bool = True,
+    dtype: Optional[str] = None,
+    engine: Optional[str] = None,
 ) -> "tuple[Opened, List[Row], ExitOutputs]":
-    """Load the archive, read the data, run all exits over them, maybe in a number format."""
-    opened = open_archive(arguments.archive, arguments.cuda_device, arguments.overrides)
+    """Load the archive, read the data, run all exits over them.
+
+    # Parameters
+
+    labelled : `bool`, optional (default = `True`)
+        Whether every row must have a label.
+    dtype : `str`, optional
+        The number format to run in.
+    engine : `str`, optional
+        An exported model of the archive, to run in its place.
+    """
+    if engine is not None:
+        check_exported_from(engine, arguments.archive)
+    path = engine or arguments.archive
+    opened = open_archive(path, arguments.cuda_device, arguments.overrides)
     if dtype is not None:
         opened.model.use_number_format(dtype)
     rows = read_rows(opened.reader, arguments.data, arguments.json_lines, labelled)

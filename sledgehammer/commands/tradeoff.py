@@ -55,6 +55,9 @@ class TradeoffCommand(ArchiveCommand):
         curve.add_argument("--output", type=Path, metavar="FILE.json|.csv", help="all figures")
         curve.add_argument("--plot", type=Path, metavar="FILE.png|.svg|.pdf|.html")
         curve.add_argument(
+            "--engine", metavar="DIR", help="run this exported model of ARCHIVE in its place"
+        )
+        curve.add_argument(
             "--versus", action="append", default=[], metavar="ARCHIVE",
             help="another archive to draw into the plot (repeatable)",
         )  # fmt: skip
@@ -91,7 +94,11 @@ class TradeoffCommand(ArchiveCommand):
         wish = _checked_wish(arguments)
         _check_files(arguments)
         dtype = arguments.dtype
-        opened, rows, outputs = open_and_run(arguments, dtype="float32" if dtype else None)
+        if dtype and arguments.engine:
+            raise ConfigurationError("--dtype is for archives: an exported model has one precision")
+        opened, rows, outputs = open_and_run(
+            arguments, dtype="float32" if dtype else None, engine=arguments.engine
+        )
         changes = None
         if dtype:
             outputs, changes = run_in_format(opened, rows, outputs, dtype, arguments.batch_size)
@@ -100,6 +107,7 @@ class TradeoffCommand(ArchiveCommand):
         curve = tradeoff.curve(_progress(_thresholds(arguments, tradeoff)))
         report: Dict[str, Any] = {
             "archive": arguments.archive,
+            "engine": arguments.engine,
             "data": arguments.data,
             "rows": len(outputs.hashes),
             "exit_layers": tradeoff.exit_layers,

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import random
-import shutil
 import tarfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -15,7 +14,7 @@ from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer import __version__
-from sledgehammer.archives import Opened, archive_file, weights_sha256
+from sledgehammer.archives import Opened, archive_file, changed_config, weights_sha256
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.encoder import TokenTensors
 from sledgehammer.engine import Engine, load
@@ -117,7 +116,7 @@ def export(
     exits = slice(-1, None) if without_exits else slice(None)
     (folder / "segments").mkdir()
     names = _write_segments(segments, format, folder, examples, calibration)
-    _copy_from_archive(archive, folder)
+    _copy_from_archive(archive, folder, model.policy.threshold)
     seen = {name: buffer.tolist() for name, buffer in model.seen.named_buffers()}
     (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
     manifest = Manifest(
@@ -194,7 +193,7 @@ def _write_segments(
     return names
 
 
-def _copy_from_archive(archive: str, folder: Path) -> None:
+def _copy_from_archive(archive: str, folder: Path, threshold: float) -> None:
     """The config and the tokenizer, and nothing else of what an archive may hold."""
     with tarfile.open(archive_file(archive), "r:*") as tar:
         for member in tar:
@@ -205,8 +204,10 @@ def _copy_from_archive(archive: str, folder: Path) -> None:
             assert content is not None, "a regular file has content"
             target = folder / member.name
             target.parent.mkdir(exist_ok=True)
-            with open(target, "wb") as file:
-                shutil.copyfileobj(content, file)
+            copied = content.read()
+            target.write_bytes(
+                changed_config(copied, threshold) if member.name == "config.json" else copied
+            )
     if not (folder / TOKENIZER).is_file():
         raise ConfigurationError(
             f"{archive!r} has no {TOKENIZER}: train with include_in_archive: ['transformer']"

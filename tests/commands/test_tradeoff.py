@@ -160,3 +160,27 @@ def test_the_commands_are_allennlps(tiny_archive: Path, tmp_path: Path) -> None:
     help_text = allennlp("--help").stdout
     assert all(name in help_text for name in ("calibrate", "tradeoff", "difficulty"))
     assert "example:" in allennlp("calibrate", "--help").stdout
+
+
+def test_an_exported_model_in_the_place_of_its_archive(
+    tiny_archive: Path, tiny_engine: Path, tmp_path: Path
+) -> None:
+    """Float32 answers are the archive's; the new archive is a copy of the archive."""
+    eager, exported = (
+        report(tmp_path, tiny_archive, TRAIN, *more)["curves"]["policy"]
+        for more in ([], ["--engine", tiny_engine])
+    )
+    assert [p["accuracy"] for p in eager] == [p["accuracy"] for p in exported]
+    new = tmp_path / "new.tar.gz"
+    tradeoff(tiny_archive, TRAIN, "--engine", tiny_engine, "--max-accuracy-drop", 1, "--write", new)
+    assert open_archive(str(new)).model.policy.threshold == 0.0
+
+
+def test_an_exported_model_of_another_archive_is_refused(
+    tiny_archive: Path, tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    other = tmp_path / "other.tar.gz"
+    run_command(Calibrate(), str(tiny_archive), TRAIN, "-o", str(other))
+    with pytest.raises(SystemExit):
+        tradeoff(other, TRAIN, "--engine", tiny_engine)
+    assert "was not exported from" in capsys.readouterr().err
