@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sledgehammer.calibration import bin_counts
 from sledgehammer.tradeoff import Point
-from sledgehammer.writing import check_folder, check_suffix, replacing
+from sledgehammer.writing import check_writable, replacing
 
 IMAGES = (".png", ".svg", ".pdf")
 PAGE = ".html"
@@ -25,8 +25,7 @@ class Line(NamedTuple):
 
 def check_plot(target: Path, pages: bool) -> None:
     """Raise a `ConfigurationError` if a plot can't be written to `target`."""
-    check_suffix(target, (*IMAGES, PAGE) if pages else IMAGES)
-    check_folder(target)
+    check_writable(target, (*IMAGES, PAGE) if pages else IMAGES)
     try:
         import matplotlib  # noqa: F401
         import plotly  # noqa: F401

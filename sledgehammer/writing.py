@@ -60,14 +60,15 @@ def check_folder(target: Path) -> None:
         raise ConfigurationError(f"cannot write {str(target)!r}: it is a folder")
 
 
-def check_suffix(target: Path, suffixes: Sequence[str]) -> None:
-    """Raise a `ConfigurationError` if the file's name ends in none of the suffixes."""
+def check_writable(target: Path, suffixes: Sequence[str]) -> None:
+    """Raise a `ConfigurationError` if a file can't be written, or ends in none of the suffixes."""
     from allennlp.common.checks import ConfigurationError
 
     if target.suffix not in suffixes:
         raise ConfigurationError(
             f"cannot write {str(target)!r}: the name must end in one of {', '.join(suffixes)}"
         )
+    check_folder(target)
 
 
 def _umask() -> int:

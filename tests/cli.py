@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Optional
 
+import pytest
 from allennlp.commands.subcommand import Subcommand
 
 from tests.conftest import ROOT
@@ -23,6 +24,16 @@ def allennlp(
     return subprocess.CompletedProcess(
         command, done.returncode, done.stdout.decode(), done.stderr.decode()
     )
+
+
+def refused(command: Subcommand, capsys: "pytest.CaptureFixture[str]", *arguments: object) -> str:
+    """The error that one of our subcommands ends with, which is told in a line."""
+    with pytest.raises(SystemExit) as caught:
+        run_command(command, *map(str, arguments))
+    assert caught.value.code == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"allennlp {command.name}: error: ")
+    return last
 
 
 def run_command(command: Subcommand, *arguments: str) -> None:

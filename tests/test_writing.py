@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.writing import check_folder, check_suffix, replacing
+from sledgehammer.writing import check_folder, check_writable, replacing
 
 
 def test_the_target_appears_at_the_end_of_the_block(tmp_path: Path) -> None:
@@ -34,5 +34,5 @@ def test_impossible_targets_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="it is a folder"):
         check_folder(tmp_path)
     with pytest.raises(ConfigurationError, match="must end in one of .json, .csv"):
-        check_suffix(Path("out.txt"), [".json", ".csv"])
+        check_writable(Path("out.txt"), [".json", ".csv"])
     check_folder(Path("relative.txt"))

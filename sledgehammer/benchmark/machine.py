@@ -26,7 +26,7 @@ def describe_machine() -> Dict[str, Any]:
         "processor": processor,
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "cores": usable_cores(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "libraries": libraries,
     }

@@ -25,7 +25,7 @@ from sledgehammer.outputs import read_rows, run_all_exits
 from sledgehammer.plots import check_plot
 from sledgehammer.policies import checked_threshold
 from sledgehammer.tradeoff import Point
-from sledgehammer.writing import check_folder, check_suffix
+from sledgehammer.writing import check_writable
 
 RIVALS = {
     "eager": "transformers' full model, float32",
@@ -136,8 +136,7 @@ def _check(arguments: argparse.Namespace) -> None:
         checked_threshold(threshold)
     Wish(max_accuracy_drop=arguments.max_accuracy_drop)
     if arguments.output:
-        check_suffix(arguments.output, [".json"])
-        check_folder(arguments.output)
+        check_writable(arguments.output, [".json"])
     if arguments.plot:
         check_plot(arguments.plot, pages=False)
 

@@ -20,7 +20,7 @@ from sledgehammer.commands.common import (
 )
 from sledgehammer.outputs import ExitOutputs
 from sledgehammer.plots import check_plot, plot_reliability
-from sledgehammer.writing import check_folder, check_suffix
+from sledgehammer.writing import check_writable
 
 REPORT = "calibration.json"
 """The report's name within the new archive."""
@@ -55,8 +55,7 @@ class Calibrate(ArchiveCommand):
     def run(self, arguments: argparse.Namespace) -> None:
         check_target(arguments.output, arguments.archive, arguments.force)
         if arguments.report:
-            check_suffix(arguments.report, [".json"])
-            check_folder(arguments.report)
+            check_writable(arguments.report, [".json"])
         if arguments.plot:
             check_plot(arguments.plot, pages=False)
         (model, _), _, outputs = open_and_run(arguments)

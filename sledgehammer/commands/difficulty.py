@@ -14,7 +14,7 @@ from sledgehammer.commands.common import ArchiveCommand, as_json, open_and_run, 
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.outputs import ExitOutputs
 from sledgehammer.policies import checked_threshold
-from sledgehammer.writing import check_folder, check_suffix, replacing
+from sledgehammer.writing import check_writable, replacing
 
 
 @Subcommand.register("difficulty")
@@ -36,8 +36,7 @@ class Difficulty(ArchiveCommand):
 
     def run(self, arguments: argparse.Namespace) -> None:
         if arguments.output:
-            check_suffix(arguments.output, [".jsonl"])
-            check_folder(arguments.output)
+            check_writable(arguments.output, [".jsonl"])
         if arguments.threshold is not None:
             checked_threshold(arguments.threshold)
         opened, rows, outputs = open_and_run(arguments, labelled=False)

@@ -28,7 +28,7 @@ from sledgehammer.plots import check_plot, plot_tradeoff
 from sledgehammer.policies import checked_threshold
 from sledgehammer.risk import fastest_safe
 from sledgehammer.tradeoff import Point, Tradeoff
-from sledgehammer.writing import check_folder, check_suffix
+from sledgehammer.writing import check_writable
 
 MEASURED = [0.0, 0.7, 0.9, 1.0]
 """Thresholds that `--measure` times unless told which."""
@@ -177,8 +177,7 @@ def _check_files(arguments: argparse.Namespace) -> None:
     for threshold in (arguments.thresholds or []) + (arguments.measure or []):
         checked_threshold(threshold)
     if arguments.output:
-        check_suffix(arguments.output, [".json", ".csv"])
-        check_folder(arguments.output)
+        check_writable(arguments.output, [".json", ".csv"])
     if arguments.plot:
         check_plot(arguments.plot, pages=True)
     if arguments.write:

@@ -10,7 +10,7 @@ from sledgehammer.archives import open_archive
 from sledgehammer.calibration import nll
 from sledgehammer.commands.calibrate import REPORT, Calibrate
 from sledgehammer.outputs import read_rows, run_all_exits
-from tests.cli import run_command
+from tests.cli import refused, run_command
 from tests.conftest import FIXTURES
 
 TRAIN = str(FIXTURES / "sst/train.txt")
@@ -83,10 +83,6 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(
 ) -> None:
     (tmp_path / "there").write_text("")
     filled = [a.format(tmp=tmp_path, archive=tiny_archive) for a in arguments]
-    with pytest.raises(SystemExit) as caught:
-        run_command(Calibrate(), *filled)
-    assert caught.value.code == 1
-    error = capsys.readouterr().err
-    assert "allennlp calibrate: error: " in error and message in error
+    assert message in refused(Calibrate(), capsys, *filled)
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     assert (tmp_path / "there").read_text() == ""

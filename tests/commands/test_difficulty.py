@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sledgehammer.commands.difficulty import Difficulty
-from tests.cli import run_command
+from tests.cli import refused, run_command
 from tests.conftest import FIXTURES
 
 TRAIN = str(FIXTURES / "sst/train.txt")
@@ -65,9 +65,6 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(
     arguments: "list[str]",
     message: str,
 ) -> None:
-    with pytest.raises(SystemExit):
-        run_command(
-            Difficulty(), str(tiny_archive), TRAIN, *(a.format(tmp=tmp_path) for a in arguments)
-        )
-    assert message in capsys.readouterr().err
+    filled = [argument.format(tmp=tmp_path) for argument in arguments]
+    assert message in refused(Difficulty(), capsys, tiny_archive, TRAIN, *filled)
     assert list(tmp_path.iterdir()) == []

@@ -7,7 +7,7 @@ import pytest
 from sledgehammer import engine
 from sledgehammer.commands import export as module
 from sledgehammer.commands.export import ExportCommand
-from tests.cli import run_command
+from tests.cli import refused, run_command
 from tests.conftest import FIXTURES
 
 pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
@@ -72,10 +72,7 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(
     message: str,
 ) -> None:
     pytest.importorskip("openvino")
-    with pytest.raises(SystemExit):
-        run(tiny_archive, tmp_path / "new", *arguments)
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("allennlp export: error: ")
+    error = refused(ExportCommand(), capsys, tiny_archive, tmp_path / "new", *arguments)
     assert message in error
     assert list(tmp_path.iterdir()) == []
 
@@ -86,29 +83,22 @@ def test_targets_are_not_overwritten_by_accident(
     target = tmp_path / "engine"
     run(tiny_archive, target)
     first = json.loads((target / "engine.json").read_text())
-    with pytest.raises(SystemExit):
-        run(tiny_archive, target)
-    assert "--force" in capsys.readouterr().err
+    assert "--force" in refused(ExportCommand(), capsys, tiny_archive, target)
     run(tiny_archive, target, "--force", "--precision", "int8")
     assert json.loads((target / "engine.json").read_text())["precision"] == "int8"
     assert first["precision"] == "fp32"
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(SystemExit):
-        run(tiny_archive, other, "--force")
-    assert "no exported model" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run(tiny_archive, tmp_path / "no/such")
-    assert "no folder" in capsys.readouterr().err
+    assert "no exported model" in refused(ExportCommand(), capsys, tiny_archive, other, "--force")
+    assert "no folder" in refused(ExportCommand(), capsys, tiny_archive, tmp_path / "no/such")
 
 
 def test_an_export_of_an_export_is_refused(
     tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tiny_archive, tmp_path / "engine")
-    with pytest.raises(SystemExit):
-        run(tmp_path / "engine", tmp_path / "again")
-    assert "exported already" in capsys.readouterr().err
+    error = refused(ExportCommand(), capsys, tmp_path / "engine", tmp_path / "again")
+    assert "exported already" in error
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])

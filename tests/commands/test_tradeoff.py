@@ -10,7 +10,7 @@ import pytest
 from sledgehammer.archives import open_archive
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.tradeoff import TradeoffCommand
-from tests.cli import allennlp, run_command
+from tests.cli import allennlp, refused, run_command
 from tests.conftest import FIXTURES
 from tests.training import DEV
 
@@ -143,11 +143,7 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(
     (tmp_path / "there").write_text("old")
     outputs = ["--output", f"{tmp_path}/out.csv"] if "--output" not in arguments else []
     filled = [argument.format(tmp=tmp_path) for argument in arguments]
-    with pytest.raises(SystemExit) as caught:
-        tradeoff(tiny_archive, TRAIN, *filled, *outputs)
-    assert caught.value.code == 1
-    error = capsys.readouterr().err
-    assert "allennlp tradeoff: error: " in error and message in error
+    assert message in refused(TradeoffCommand(), capsys, tiny_archive, TRAIN, *filled, *outputs)
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     assert (tmp_path / "there").read_text() == "old"
 
@@ -181,6 +177,5 @@ def test_an_exported_model_of_another_archive_is_refused(
 ) -> None:
     other = tmp_path / "other.tar.gz"
     run_command(Calibrate(), str(tiny_archive), TRAIN, "-o", str(other))
-    with pytest.raises(SystemExit):
-        tradeoff(other, TRAIN, "--engine", tiny_engine)
-    assert "was not exported from" in capsys.readouterr().err
+    error = refused(TradeoffCommand(), capsys, other, TRAIN, "--engine", tiny_engine)
+    assert "was not exported from" in error

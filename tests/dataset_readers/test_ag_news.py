@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sledgehammer.dataset_readers import AgNewsReader
 from tests.conftest import FIXTURES, TINY_BERT
-from tests.dataset_readers.tables import TEXT, rows, tables
+from tests.dataset_readers.tables import TEXT, assert_named, rows, tables
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,7 @@ BAD_ROWS = [
 
 @pytest.mark.parametrize("content, message", BAD_ROWS)
 def test_malformed_rows_are_named(content: bytes, message: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.data").write_bytes(content)
-    with pytest.raises(ConfigurationError, match=f"bad.data, {message}"):
-        rows(AgNewsReader(model_name=TINY_BERT), tmp_path / "bad.data")
+    assert_named(AgNewsReader(model_name=TINY_BERT), tmp_path, content, message)
 
 
 @tables

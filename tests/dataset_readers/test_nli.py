@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any, List, Type
 
 import pytest
-from allennlp.common.checks import ConfigurationError
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sledgehammer.dataset_readers import MultiNliReader, SnliReader
 from tests.conftest import FIXTURES, TINY_BERT
-from tests.dataset_readers.tables import TEXT, rows, tables
+from tests.dataset_readers.tables import TEXT, assert_named, rows, tables
 
 
 @pytest.mark.parametrize(
@@ -59,10 +58,7 @@ BAD_ROWS = [
 def test_malformed_rows_are_named(
     reader_class: Type[SnliReader], content: bytes, message: str, tmp_path: Path
 ) -> None:
-    path = tmp_path / "bad.data"
-    path.write_bytes(content)
-    with pytest.raises(ConfigurationError, match=f"bad.data, {message}"):
-        rows(reader_class(model_name=TINY_BERT), path)
+    assert_named(reader_class(model_name=TINY_BERT), tmp_path, content, message)
 
 
 LABELS = ["neutral", "entailment", "contradiction", "-"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sledgehammer.dataset_readers import SstReader
 from tests.conftest import FIXTURES, TINY_BERT
-from tests.dataset_readers.tables import rows, tables
+from tests.dataset_readers.tables import assert_named, rows, tables
 
 
 def test_sst_two_and_five_classes_and_phrases() -> None:
@@ -37,9 +37,7 @@ BAD_ROWS = [
 
 @pytest.mark.parametrize("content, message", BAD_ROWS)
 def test_malformed_rows_are_named(content: bytes, message: str, tmp_path: Path) -> None:
-    (tmp_path / "bad.data").write_bytes(content)
-    with pytest.raises(ConfigurationError, match=f"bad.data, {message}"):
-        rows(SstReader(model_name=TINY_BERT), tmp_path / "bad.data")
+    assert_named(SstReader(model_name=TINY_BERT), tmp_path, content, message)
 
 
 WORD = st.text("abcdefgh-'.,!", min_size=1, max_size=8)
