@@ -1,19 +1,18 @@
 """Measures the trained runs of a dataset: accuracy, layers, wall-clock, cost of training."""
 
 import json
-import platform
 from datetime import date
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
 from benchmarks.study.plan import FULL_LAYERS, SYSTEMS, Dataset, Run, runs, test_path
 from benchmarks.study.training import archive
 from sledgehammer.archives import Opened, open_archive
+from sledgehammer.benchmark.machine import describe_machine
 from sledgehammer.commands.common import as_json
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits, token_batches
@@ -185,22 +184,13 @@ def _parameters(opened: Opened) -> int:
 
 
 def _machine() -> Dict[str, Any]:
+    found = describe_machine()
     return {
-        "processor": _processor(),
+        "processor": found["processor"],
         "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
+        "python": found["python"],
+        **{name: found["libraries"][name] for name in ("torch", "transformers")},
     }
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def _rounded(content: Any) -> Any:
