@@ -150,7 +150,9 @@ def test_a_format_that_the_device_lacks(
 
     model.use_number_format("float16")
     monkeypatch.setattr(LayeredEncoder, "run_layer", fail)
-    with pytest.raises(ConfigurationError, match="cannot run this model in float16 on cpu: .*not implemented"):
+    with pytest.raises(
+        ConfigurationError, match="cannot run this model in float16 on cpu: .*not implemented"
+    ):
         model(**tensors)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from datetime import date
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
@@ -106,6 +107,7 @@ class BenchmarkCommand(ArchiveCommand):
             rivals, missing = _rivals(arguments, weights, chosen_on, Path(folder))
             own = _own(points)
             report: Dict[str, Any] = {
+                "date": date.today().isoformat(),
                 "machine": describe_machine(),
                 "data": arguments.data,
                 "choose_on": arguments.choose_on or arguments.data,

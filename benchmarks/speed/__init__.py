@@ -1,0 +1,1 @@
+"""Speeds of exported models: what `allennlp benchmark` found, and the README's table of it."""

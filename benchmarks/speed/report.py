@@ -1,0 +1,84 @@
+"""Turns the reports of `allennlp benchmark` here into the README's table: `python -m benchmarks.speed.report`"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Dict, List
+
+FOLDER = Path(__file__).parent
+README = FOLDER.parents[1] / "README.md"
+MARKED = re.compile(r"(<!-- speed -->\n).*?(<!-- end of speed -->)", flags=re.DOTALL)
+
+DATASETS = ("sst", "ag_news", "imdb")
+RUNTIMES = ("onnx", "openvino")
+THREADS = 2
+EAGER = "full, eager"
+COLUMNS = [
+    "data", "engine, threshold", "accuracy (its last exit)", "layer speedup",
+    "p50 of single texts", "against eager float32", "against the full model in the same int8 runtime",
+    "texts a second, batches of 32", "against the full model in the same int8 runtime",
+]  # fmt: skip
+
+
+def load() -> Dict[str, Dict[str, Any]]:
+    """The reports, by dataset."""
+    return {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in DATASETS}
+
+
+def section(reports: Dict[str, Dict[str, Any]]) -> str:
+    """The generated part of the README."""
+    rows = [COLUMNS, ["---", "---", *["---:"] * (len(COLUMNS) - 2)]]
+    for name, report in reports.items():
+        rows += [_row(name, runtime, report) for runtime in RUNTIMES]
+    machine = next(iter(reports.values()))["machine"]
+    libraries = ", ".join(
+        f"{library} {machine['libraries'][library]}"
+        for library in ("torch", "onnxruntime", "openvino")
+    )
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    dates = ", ".join(sorted({report["date"] for report in reports.values()}))
+    return (
+        f"{table}\n{dates}, {machine['processor']} ({', '.join(machine['instructions'])}), "
+        f"{libraries}; quartiles over the rounds in brackets.\n"
+    )
+
+
+def _row(dataset: str, runtime: str, report: Dict[str, Any]) -> List[str]:
+    early, full = (name for name in report["answers"] if f"-{runtime}-" in name)
+    answers, single, batch = (
+        report["answers"][early], _result(report, early, 1), _result(report, early, 32)
+    )  # fmt: skip
+    rival = f"full, {runtime}-int8"
+    return [
+        dataset,
+        f"{runtime} int8, {answers['threshold']:.4g}",
+        f"{answers['accuracy']:.1%} ({report['answers'][full]['accuracy']:.1%})",
+        f"{answers['layer_speedup']:.2f}x",
+        f"{single['p50']:.2f} ms",
+        _ratio(single["latency_ratios"][EAGER]),
+        _ratio(single["latency_ratios"][rival]),
+        f"{batch['throughput']:.0f}",
+        _ratio(batch["throughput_ratios"][rival]),
+    ]
+
+
+def _result(report: Dict[str, Any], contender: str, batch_size: int) -> Dict[str, Any]:
+    wanted = (contender, THREADS, batch_size)
+    return next(
+        r for r in report["results"] if (r["contender"], r["threads"], r["batch_size"]) == wanted
+    )
+
+
+def _ratio(quartiles: List[float]) -> str:
+    median, low, high = quartiles
+    return f"{median:.2f}x ({low:.2f} to {high:.2f})"
+
+
+def write() -> None:
+    """Put the generated part into the README."""
+    text = README.read_text(encoding="utf-8")
+    README.write_text(MARKED.sub(lambda m: m[1] + section(load()) + m[2], text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
