@@ -60,8 +60,8 @@ class Dataset:
 _ALL = [
     Dataset("sst", "train.txt", "dev.txt", validation_rows=800, seeds=(1, 2, 3)),
     Dataset("ag_news", "train.csv", "test.csv", seeds=(1, 2, 3)),
-    Dataset("imdb", "train", "test", train_rows=1500, test_rows=2000, max_length=256),
-    Dataset("snli", "snli_1.0_train.jsonl", "snli_1.0_dev.jsonl", train_rows=8000),
+    Dataset("imdb", "train", "test", train_rows=1500, test_rows=1000, max_length=256),
+    Dataset("snli", "snli_1.0_train.jsonl", "snli_1.0_dev.jsonl"),
     Dataset("multinli", "multinli_1.0_train.jsonl", "multinli_1.0_dev_matched.jsonl"),
 ]
 DATASETS = {dataset.name: dataset for dataset in _ALL}
