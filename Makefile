@@ -3,7 +3,6 @@
 VENV := .venv
 STOCK_VENV := .venv-stock
 BIN := $(VENV)/bin
-ALLENNLP := $(BIN)/allennlp
 QUICKSTART := fixtures/quickstart
 
 .PHONY: help demo test test-stock lint types study clean
