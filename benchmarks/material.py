@@ -1,7 +1,6 @@
 """What the two benchmarks of the eager model share: rows, arguments, figures."""
 
 import argparse
-import json
 import platform
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
@@ -9,6 +8,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 import torch
 
 from sledgehammer.archives import open_archive
+from sledgehammer.commands.common import write_json
 from sledgehammer.encoder import TokenTensors
 from sledgehammer.model import MultiExitClassifier
 from sledgehammer.outputs import read_rows
@@ -101,4 +101,4 @@ def finish(arguments: argparse.Namespace, material: Material, results: Dict[str,
     }
     print("\n" + ", ".join(f"{name} {value}" for name, value in setting.items()))
     if arguments.output:
-        arguments.output.write_text(json.dumps({**setting, **results}, indent=2) + "\n")
+        write_json({**setting, **results}, arguments.output)

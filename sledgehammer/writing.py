@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Sequence
+from typing import Iterator, Optional, Sequence
 
 
 @contextmanager
@@ -50,14 +50,26 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def no_folder_for(target: Path) -> Optional[str]:
+    """What to say if there is no folder to write `target` into."""
+    if target.absolute().parent.is_dir():
+        return None
+    return f"cannot write {str(target)!r}: no folder {target.parent}"
+
+
+def not_a_file(target: Path) -> Optional[str]:
+    """What to say if there is no folder for `target`, or it is one itself."""
+    if target.is_dir():
+        return f"cannot write {str(target)!r}: it is a folder"
+    return no_folder_for(target)
+
+
 def check_folder(target: Path) -> None:
     """Raise a `ConfigurationError` if there is no folder for `target`, or it is one itself."""
     from allennlp.common.checks import ConfigurationError
 
-    if not target.absolute().parent.is_dir():
-        raise ConfigurationError(f"cannot write {str(target)!r}: no folder {target.parent}")
-    if target.is_dir():
-        raise ConfigurationError(f"cannot write {str(target)!r}: it is a folder")
+    if problem := not_a_file(target):
+        raise ConfigurationError(problem)
 
 
 def check_writable(target: Path, suffixes: Sequence[str]) -> None:

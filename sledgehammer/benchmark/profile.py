@@ -29,15 +29,15 @@ def profile(
     """
     tokenise: List[float] = []
     segments: List[List[float]] = []
-    tokens: List[Arrays] = []
+    given: List[List[Arrays]] = [[] for _ in engine.manifest.exit_layers]
     for first in range(0, min(len(rows), batches * batch_size), batch_size):
         began = time.perf_counter()
         inputs = contender.tokenise(rows[first : first + batch_size])
         tokenise.append(time.perf_counter() - began)
-        tokens.append(inputs)
         batch = engine.start(inputs)
         times = []
-        for _ in engine.manifest.exit_layers:
+        for seen in given:
+            seen.append(batch.inputs)
             began = time.perf_counter()
             engine.advance(batch)
             times.append(time.perf_counter() - began)
@@ -45,36 +45,33 @@ def profile(
     return {
         "tokenise": 1000 * float(np.median(tokenise)),
         "segments": (1000 * np.median(np.array(segments), axis=0)).tolist(),
-        "heads": _head_shares(engine, threads, tokens),
+        "heads": _head_shares(engine, threads, given),
     }
 
 
-def _head_shares(engine: Engine, threads: int, tokens: Sequence[Arrays]) -> List[float]:
-    """ONNX Runtime tells the time of each operator; elsewhere there is no answer."""
-    files = getattr(engine.segments, "files", [])
+def _head_shares(engine: Engine, threads: int, given: Sequence[List[Arrays]]) -> List[float]:
+    """ONNX Runtime tells the time of each operator; elsewhere there is no answer.
+
+    # Parameters
+
+    given : `Sequence[List[Arrays]]`
+        The inputs of each segment.
+    """
     if engine.manifest.runtime != "onnx":
         return []
     import onnxruntime
 
+    files = getattr(engine.segments, "files", [])
     shares = []
     with tempfile.TemporaryDirectory() as folder:
-        inputs = list(tokens)
-        for position, file in enumerate(files):
+        for position, (file, inputs) in enumerate(zip(files, given)):
             options = session_options(threads)
             options.enable_profiling = True
             options.profile_file_prefix = str(Path(folder, f"exit{position}"))
             session = onnxruntime.InferenceSession(str(file), options)
-            wanted = [given.name for given in session.get_inputs()]
-            outputs = [engine.segments.run(position, batch) for batch in inputs]
             for batch in inputs:
-                session.run(None, {name: batch[name] for name in wanted})
+                session.run(None, batch)
             shares.append(_head_share(Path(session.end_profiling())))
-            inputs = [
-                {**out, "attention_mask": batch["attention_mask"]}
-                for out, batch in zip(outputs, inputs)
-            ]
-            for batch in inputs:
-                batch.pop("logits")
     return shares
 
 

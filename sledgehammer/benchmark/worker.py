@@ -20,29 +20,28 @@ class Session:
         self._threads = threads
         self._rows: List[List[str]] = []
         self._exits: Optional[List[int]] = None
+        self._by_length: List[int] = []
 
     def rows(self, rows: List[List[str]], exits: Optional[List[int]]) -> Dict[str, Any]:
         """Remember what to classify."""
         self._rows, self._exits = rows, exits
+        lengths = self._contender.lengths(rows)
+        self._by_length = sorted(range(len(rows)), key=lambda i: -lengths[i])
         return {}
 
-    def round(self, batch_size: int, count: Optional[int] = None) -> Dict[str, Any]:
-        """Classify all rows, or the first `count` ones, in batches of similar length.
+    def round(self, batch_size: int) -> Dict[str, Any]:
+        """Classify all rows, in batches of similar length.
 
         # Returns
 
         Seconds of tokenising and of the model, one figure a batch.
         """
-        rows = self._rows[:count]
-        order = list(range(len(rows)))
-        if batch_size > 1:
-            lengths = self._contender.lengths(rows)
-            order.sort(key=lambda i: -lengths[i])
+        order = self._by_length if batch_size > 1 else list(range(len(self._rows)))
         tokenise, model = [], []
         for first in range(0, len(order), batch_size):
             chosen = order[first : first + batch_size]
             exits = None if self._exits is None else [self._exits[i] for i in chosen]
-            texts = [rows[i] for i in chosen]
+            texts = [self._rows[i] for i in chosen]
             began = time.perf_counter()
             inputs = self._contender.tokenise(texts)
             tokenised = time.perf_counter()

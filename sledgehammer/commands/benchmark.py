@@ -10,13 +10,14 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.archives import Opened, open_archive, weights_sha256
+from sledgehammer.arguments import positive_int
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.benchmark.first_answer import as_line, first_answers
 from sledgehammer.benchmark.machine import describe_machine
 from sledgehammer.benchmark.rounds import Setting, time_contenders
 from sledgehammer.choice import Wish, choose
 from sledgehammer.commands.benchmark_report import plot, print_report
-from sledgehammer.commands.common import ArchiveCommand, positive_int, write_json
+from sledgehammer.commands.common import ArchiveCommand, write_json
 from sledgehammer.commands.tradeoff import replay
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.engine.manifest import is_engine
@@ -102,7 +103,7 @@ class BenchmarkCommand(ArchiveCommand):
         points = {path: _points(opened[path], rows, chosen_on, arguments) for path in paths}
         step = max(1, len(rows) // arguments.rows)
         timed = [list(row.texts) for row in rows[::step][: arguments.rows]]
-        weights = _weights(arguments)
+        weights = _weights(arguments, first)
         with tempfile.TemporaryDirectory() as folder:
             rivals, missing = _rivals(arguments, weights, chosen_on, Path(folder))
             own = _own(points)
@@ -178,11 +179,11 @@ def _own(points: Dict[str, List[Point]]) -> Dict[Contender, Point]:
     return contenders
 
 
-def _weights(arguments: argparse.Namespace) -> Optional[str]:
+def _weights(arguments: argparse.Namespace, first: Opened) -> Optional[str]:
     """The archive with the weights of what is timed, if it can be found."""
     if arguments.weights or not is_engine(arguments.archive):
         return arguments.weights or arguments.archive
-    model: Any = open_archive(arguments.archive).model
+    model: Any = first.model
     source = model.engine.manifest.source
     if not Path(source["archive"]).exists():
         return None

@@ -15,6 +15,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from sledgehammer.archives import Opened, check_exported_from, open_archive
+from sledgehammer.arguments import positive_int
 from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits
@@ -79,13 +80,6 @@ class ArchiveCommand(Subcommand):
         except ConfigurationError as error:
             print(f"allennlp {self.name}: error: {error.message}", file=sys.stderr)
             sys.exit(1)
-
-
-def positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
 
 
 def open_and_run(

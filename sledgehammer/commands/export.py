@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Dict, List, Optional
 
 import torch
 from allennlp.commands.subcommand import Subcommand
@@ -15,11 +15,10 @@ from sledgehammer.archives import Opened, open_archive
 from sledgehammer.calibration import fit_temperatures
 from sledgehammer.commands.common import ArchiveCommand, as_json, print_table
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.engine import Engine
-from sledgehammer.engine.manifest import is_engine, write
+from sledgehammer.engine.manifest import Manifest, is_engine, write
 from sledgehammer.export.directory import RUNTIMES, Format, export, range_batches
 from sledgehammer.outputs import read_rows, run_all_exits
-from sledgehammer.writing import replacing_folder
+from sledgehammer.writing import no_folder_for, replacing_folder
 
 
 @Subcommand.register("export")
@@ -67,29 +66,23 @@ class ExportCommand(ArchiveCommand):
         }
         ranges = range_batches(opened, data["ranges"]) if format.needs_calibration else None
         with replacing_folder(target) as folder:
-            engine = export(arguments.archive, opened, format, folder, ranges)
+            manifest = export(arguments.archive, opened, format, folder, ranges).manifest
             if data["recalibrate"]:
-                _recalibrate(folder, engine, data["recalibrate"], arguments.batch_size)
+                manifest = _recalibrate(folder, manifest, data["recalibrate"], arguments.batch_size)
             if data["verify"]:
                 found = _verify(opened, folder, data["verify"], arguments.batch_size)
                 _print_agreement(found, arguments.verify)
                 content = {"data": arguments.verify, **as_json(found)}
                 (folder / "verification.json").write_text(json.dumps(content, indent=2) + "\n")
-                write(folder, open_engine(folder).manifest)
+                write(folder, manifest)
             elif format.precision != "fp32":
                 print(f"what {format.precision} changes was not measured: give --verify DATA")
         print(f"\nexported model: {target}")
 
 
-def open_engine(folder: Path) -> Engine:
-    """The engine that is being written."""
-    model: Any = open_archive(str(folder)).model
-    return model.engine
-
-
 def _check_directory(target: Path, force: bool) -> None:
-    if not target.absolute().parent.is_dir():
-        raise ConfigurationError(f"cannot write {str(target)!r}: no folder {target.parent}")
+    if problem := no_folder_for(target):
+        raise ConfigurationError(problem)
     if not target.exists():
         return
     if not force:
@@ -104,17 +97,20 @@ def _rows(opened: Opened, path: Optional[str], json_lines: bool, labelled: bool)
     return read_rows(opened.reader, path, json_lines, labelled) if path else []
 
 
-def _recalibrate(folder: Path, engine: Engine, rows: List[Row], batch_size: int) -> None:
+def _recalibrate(folder: Path, manifest: Manifest, rows: List[Row], batch_size: int) -> Manifest:
+    """Write the temperatures that fit the exported exits; the manifest with them."""
     exported = open_archive(str(folder))
     outputs = run_all_exits(exported.model, exported.reader, rows, batch_size)
     assert outputs.label is not None
     temperatures = fit_temperatures(outputs.logits, outputs.label)
     seen: Dict[str, List[int]] = {"temperatures": outputs.hashes.tolist(), "threshold": []}
     (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
-    write(folder, dataclasses.replace(engine.manifest, temperatures=temperatures))
-    before = ", ".join(f"{t:.3f}" for t in engine.manifest.temperatures)
+    changed = dataclasses.replace(manifest, temperatures=temperatures)
+    write(folder, changed)
+    before = ", ".join(f"{t:.3f}" for t in manifest.temperatures)
     after = ", ".join(f"{t:.3f}" for t in temperatures)
     print(f"temperatures: {before} -> {after}")
+    return changed
 
 
 def _verify(opened: Opened, folder: Path, rows: List[Row], batch_size: int) -> Agreement:

@@ -10,11 +10,11 @@ from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.archives import Opened, check_target, open_archive, write_changed
+from sledgehammer.arguments import positive_int
 from sledgehammer.choice import Wish, choose
 from sledgehammer.commands.common import (
     ArchiveCommand,
     open_and_run,
-    positive_int,
     warn_if_seen,
     write_json,
 )

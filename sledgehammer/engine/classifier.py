@@ -152,9 +152,8 @@ class Engine:
         inputs = tokens
         logits = []
         for position in range(len(self._temperatures)):
-            inputs = {**inputs, **self.segments.run(position, inputs)}
-            logits.append(inputs.pop("logits"))
-            inputs = _for_next(inputs)
+            exit_logits, inputs = self._step(position, inputs)
+            logits.append(exit_logits)
         return np.stack(logits, axis=1)
 
     def encode_batch(self, encoded: Sequence[Encoded]) -> Batch:
@@ -168,11 +167,16 @@ class Engine:
 
     def advance(self, batch: Batch) -> ndarray:
         """Run a batch up to its next exit: that one's calibrated probabilities."""
-        outputs = self.segments.run(batch.position, batch.inputs)
-        probs = softmax(outputs.pop("logits") / self._temperatures[batch.position])
-        batch.inputs = _for_next({**batch.inputs, **outputs})
+        logits, batch.inputs = self._step(batch.position, batch.inputs)
+        probs = softmax(logits / self._temperatures[batch.position])
         batch.probs = [*batch.probs, probs]
         return probs
+
+    def _step(self, position: int, inputs: Arrays) -> Tuple[ndarray, Arrays]:
+        """The logits of an exit, and what the next segment takes."""
+        outputs = self.segments.run(position, inputs)
+        logits = outputs.pop("logits")
+        return logits, _for_next({**inputs, **outputs})
 
     def thresholds(self, threshold: Union[float, Sequence[float], None], rows: int) -> ndarray:
         """One threshold a row, (rows,), float32.

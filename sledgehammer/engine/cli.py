@@ -23,11 +23,12 @@ from typing import (
     TextIO,
 )
 
+from sledgehammer.arguments import positive_int
 from sledgehammer.engine.classifier import load
 from sledgehammer.engine.manifest import EngineError, is_engine
 from sledgehammer.engine.stream import BATCH_SIZE, Entry, Item, Known
 from sledgehammer.lines import parse_line, summary_of_bad_lines, texts_of, valid_threshold
-from sledgehammer.writing import replacing
+from sledgehammer.writing import not_a_file, replacing
 
 PROG = "sledgehammer predict"
 
@@ -101,7 +102,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{PROG}: error: {error}; see {PROG} --help", file=sys.stderr)
         return 2
     try:
-        _check_output(parsed.output_file)
+        if parsed.output_file and (problem := not_a_file(parsed.output_file)):
+            raise EngineError(problem)
         _predict(parsed, threshold)
     except BrokenPipeError:
         # Nobody reads on (`| head`). Python would complain when it flushes at its end.
@@ -137,9 +139,9 @@ def _parser() -> _Parser:
     parser.add_argument(
         "--predictor-args", default="", metavar="JSON", help='the same: {"threshold": T}'
     )
-    parser.add_argument("--batch-size", type=_positive_int, default=BATCH_SIZE, metavar="N")
+    parser.add_argument("--batch-size", type=positive_int, default=BATCH_SIZE, metavar="N")
     parser.add_argument(
-        "--threads", type=_positive_int, metavar="N", help="all usable cores if not given"
+        "--threads", type=positive_int, metavar="N", help="all usable cores if not given"
     )
     parser.add_argument(
         "--pool", action=argparse.BooleanOptionalAction,
@@ -150,13 +152,6 @@ def _parser() -> _Parser:
         help=f"answers don't wait longer for more input ({WAIT} unless INPUT is a file)",
     )  # fmt: skip
     return parser
-
-
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
 
 
 def _seconds(text: str) -> float:
@@ -182,14 +177,6 @@ def _threshold(parsed: argparse.Namespace) -> Optional[float]:
         return valid_threshold(found[0]) if found else None
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _check_output(target: Optional[Path]) -> None:
-    """Raise an `EngineError` if no such file can be written."""
-    if target and not target.absolute().parent.is_dir():
-        raise EngineError(f"cannot write {str(target)!r}: no folder {target.parent}")
-    if target and target.is_dir():
-        raise EngineError(f"cannot write {str(target)!r}: it is a folder")
 
 
 def _predict(parsed: argparse.Namespace, threshold: Optional[float]) -> None:
