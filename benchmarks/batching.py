@@ -29,7 +29,7 @@ from sledgehammer.timing import alternate
 def half_early(material: Material) -> "tuple[float, List[int]]":
     """The threshold at which half of the rows exit before the last exit, and everyone's exit."""
     model, rows = material
-    logits = torch.cat([model.runner.run_all_exits(row) for row in rows])
+    logits = torch.cat([model.runner.run_all_exits(row).logits for row in rows])
     early = model.calibrated(logits).max(dim=-1).values[:, :-1].max(dim=1).values
     highest = early.sort().values
     middle = len(highest) // 2

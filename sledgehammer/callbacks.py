@@ -1,4 +1,4 @@
-"""Calibration as part of training."""
+"""What happens around training: calibration, and objectives that change from epoch to epoch."""
 
 import logging
 import os
@@ -101,10 +101,39 @@ class CalibrationCallback(TrainerCallback):
 
     @property
     def _model(self) -> MultiExitClassifier:
-        assert self.trainer is not None, "training has not begun"
-        model = self.trainer.model
-        assert isinstance(model, MultiExitClassifier), "this callback is for sledgehammer models"
-        return model
+        return _model_of(self.trainer)
+
+
+@TrainerCallback.register("sledgehammer_objective")
+class ObjectiveCallback(TrainerCallback):
+    """Tells the model's objective that a run begins, and how far it is.
+
+    # Raises
+
+    `ConfigurationError`, at the start of a run, if the objective does not fit the model.
+    """
+
+    def on_start(
+        self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any
+    ) -> None:
+        super().on_start(trainer, is_primary, **kwargs)
+        model = _model_of(trainer)
+        model.objective.begin(model.labels, self.serialization_dir)
+        self._begin_epoch(trainer, trainer._start_after_epochs_completed)  # recovered: not 0
+
+    def on_epoch(self, trainer: GradientDescentTrainer, *args: Any, **kwargs: Any) -> None:
+        self._begin_epoch(trainer, kwargs["epoch"] + 1)
+
+    @staticmethod
+    def _begin_epoch(trainer: GradientDescentTrainer, done: int) -> None:
+        _model_of(trainer).objective.begin_epoch(min(done / trainer._num_epochs, 1.0))
+
+
+def _model_of(trainer: Optional[GradientDescentTrainer]) -> MultiExitClassifier:
+    assert trainer is not None, "training has not begun"
+    model = trainer.model
+    assert isinstance(model, MultiExitClassifier), "this callback is for sledgehammer models"
+    return model
 
 
 def calibrate(model: MultiExitClassifier, logits: Tensor, label: Tensor) -> Dict[str, float]:

@@ -1,6 +1,6 @@
 """What all classifiers with several exits share: the pass over a batch, answers and metrics."""
 
-from typing import Any, Dict, List, Optional, Protocol, Sequence
+from typing import Any, Dict, List, Optional, Protocol, Sequence, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -8,19 +8,22 @@ from allennlp.data import Vocabulary
 from allennlp.models import Model
 from torch import Tensor
 
-from sledgehammer.early_exit import Answers
+from sledgehammer.early_exit import Answers, GradientFlow
 from sledgehammer.encoder import TokenTensors
 from sledgehammer.metrics import AnswerStatistics, ExitAccuracy
-from sledgehammer.objectives import ExitObjective, JointObjective
+from sledgehammer.objectives import UNLABELLED, ExitBatch, ExitObjective, JointObjective
 from sledgehammer.policies import ConfidencePolicy, ExitPolicy
 from sledgehammer.seen import SeenRows
+from sledgehammer.signals import AllExits, rows_of, signal_loss
 
 
 class Runner(Protocol):
     """Runs a batch up to all exits, or each row until its answer."""
 
-    def run_all_exits(self, tokens: TokenTensors) -> Tensor:
-        """Uncalibrated logits of every exit for every row: (rows, exits, labels)."""
+    def run_all_exits(
+        self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
+    ) -> AllExits:
+        """What every exit says of every row, and how far gradients flow back from there."""
 
     def run_until_answered(
         self,
@@ -123,7 +126,7 @@ class ExitClassifier(Model):
         tokens : `TokenTensors`
             From a `TransformerTextField`; each tensor of shape (rows, tokens).
         label : `Tensor`, optional
-            Shape (rows,).
+            Shape (rows,); `UNLABELLED` for a training row without one.
         metadata : `List[Dict[str, Any]]`, optional
             Ignored.
         threshold : `Tensor`, optional
@@ -132,18 +135,23 @@ class ExitClassifier(Model):
         # Returns
 
         `probs` (rows, labels), calibrated; `confidence`, `exit_layer`, `layers_run` and
-        `layer_speedup`, each (rows,); `loss` if there are labels: the objective's where all
-        exits run, else the mean negative log-likelihood of the answers. Where all exits run also
-        `logits` (rows, exits, labels), uncalibrated.
+        `layer_speedup`, each (rows,); `loss` if there are labels: the objective's, and that of
+        the signals, where all exits run, else the mean negative log-likelihood of the answers.
+        Where all exits run also `logits` (rows, exits, labels), uncalibrated.
         """
         output: Dict[str, Any] = {}
         if self.training or self.always_run_all_exits:
-            logits = self.runner.run_all_exits(tokens)
-            answers = self.answer(logits.detach(), threshold)
-            output["logits"] = logits
+            found = self.runner.run_all_exits(tokens, self.objective.gradients)
+            answers = self.answer(found.logits.detach(), threshold)
+            output["logits"] = found.logits
             if label is not None:
-                output["loss"] = self.objective.loss(logits, label, self.training)
-                self._exit_accuracy(logits, label)
+                batch = ExitBatch(found.logits, label, tokens, self.exit_layers, self.training)
+                output["loss"] = self.objective.loss(batch)
+                known = self._labelled(label)
+                found = rows_of(found, known)
+                if found.signals:
+                    output["loss"] = output["loss"] + signal_loss(found, label[known])
+                self._exit_accuracy(found.logits, label[known])
         else:
             answers = self.runner.run_until_answered(
                 tokens, self.temperatures, self.policy, threshold
@@ -155,9 +163,14 @@ class ExitClassifier(Model):
                 output["loss"] = torch.nn.functional.nll_loss(log_probs, label)
         output.update(self._describe(answers))
         if label is not None:
+            known = self._labelled(label)
             correct = answers.probs.argmax(dim=-1) == label
-            self._statistics(answers.exit, output["confidence"], correct)
+            self._statistics(answers.exit[known], output["confidence"][known], correct[known])
         return output
+
+    def _labelled(self, label: Tensor) -> Union[Tensor, slice]:
+        # Only training has rows without a label; to pick rows, a GPU must be waited for.
+        return label != UNLABELLED if self.training else slice(None)
 
     def answer(self, logits: Tensor, threshold: Optional[Tensor] = None) -> Answers:
         """What the policy would have answered, given the logits of all exits.

@@ -5,6 +5,7 @@ cut, so that nothing is computed for a row after its exit.
 """
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import List, Optional, Sequence
 
 import torch
@@ -13,6 +14,15 @@ from torch import Tensor
 from sledgehammer.encoder import LayeredEncoder, LayerInput, Pooling, TokenTensors
 from sledgehammer.exits import ExitHead
 from sledgehammer.policies import ExitPolicy
+from sledgehammer.signals import CERTAINTY, DEPTH, AllExits, DepthHead
+
+
+class GradientFlow(Enum):
+    """How far the loss of an exit reaches down."""
+
+    ALL = "to all layers below it"
+    BETWEEN_EXITS = "down to the next lower exit"
+    LOWER_EXITS = "not beyond the exit itself: the backbone and the last exit are frozen"
 
 
 @dataclass
@@ -105,22 +115,55 @@ class LayerwiseRunner:
     pool : `Pooling`
     exits : `Sequence[ExitHead]`
         By layer, lowest first.
+    depth : `DepthHead`, optional
+        Predicts each row's exit, if there is need of it.
     """
 
-    def __init__(self, encoder: LayeredEncoder, pool: Pooling, exits: Sequence[ExitHead]) -> None:
+    def __init__(
+        self,
+        encoder: LayeredEncoder,
+        pool: Pooling,
+        exits: Sequence[ExitHead],
+        depth: Optional[DepthHead] = None,
+    ) -> None:
         self._encoder = encoder
         self._pool = pool
         self._exits = exits
+        self._depth = depth
 
-    def run_all_exits(self, tokens: TokenTensors) -> Tensor:
-        """Uncalibrated logits of every exit for every row: (rows, exits, labels)."""
-        inputs = self._encoder.start(tokens)
+    def run_all_exits(
+        self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
+    ) -> AllExits:
+        """What every exit says of every row.
+
+        # Parameters
+
+        tokens : `TokenTensors`
+        gradients : `GradientFlow`, optional
+            How far gradients flow back, where they are computed at all.
+        """
+        frozen = gradients is GradientFlow.LOWER_EXITS
+        learns = torch.is_grad_enabled() and not frozen
+        with torch.set_grad_enabled(learns):
+            inputs = self._encoder.start(tokens)
+        signals = {} if self._depth is None else {DEPTH: self._depth(inputs)}
         pooled: List[Tensor] = []
-        logits = []
+        logits, certainties = [], []
         for head in self._exits:
-            inputs = self._advance(inputs, pooled, head)
+            with torch.set_grad_enabled(learns):
+                inputs = self._advance(inputs, pooled, head)
             logits.append(head.logits(pooled))
-        return torch.stack(logits, dim=1)
+            if head.halting is not None:
+                certainties.append(head.certainty(torch.stack(pooled, dim=1)))
+            if gradients is GradientFlow.BETWEEN_EXITS:
+                inputs = inputs._replace(hidden=inputs.hidden.detach())
+                pooled = [state.detach() for state in pooled]
+        if frozen:
+            # Not even a gradient of zero, with which an optimizer's momentum would move it on.
+            logits[-1] = logits[-1].detach()
+        if certainties:
+            signals[CERTAINTY] = torch.stack(certainties, dim=1)
+        return AllExits(torch.stack(logits, dim=1), signals)
 
     def run_until_answered(
         self,

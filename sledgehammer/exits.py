@@ -20,15 +20,25 @@ class ExitHead(torch.nn.Module):
     num_labels : `int`
     dropout : `float`, optional (default = `0.1`)
         Applied to the mixed state in training.
+    with_certainty : `bool`, optional (default = `False`)
+        Whether the exit also tells how sure it is to be right.
     """
 
-    def __init__(self, layer: int, hidden_size: int, num_labels: int, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        layer: int,
+        hidden_size: int,
+        num_labels: int,
+        dropout: float = 0.1,
+        with_certainty: bool = False,
+    ) -> None:
         super().__init__()
         self.layer = layer
         # An exit at layer 0 has nothing to mix: a lone weight would never get a gradient.
         self.mix = torch.nn.Parameter(torch.zeros(layer + 1)) if layer > 0 else None
         self.dropout = torch.nn.Dropout(dropout)
         self.linear = torch.nn.Linear(hidden_size, num_labels)
+        self.halting = torch.nn.Linear(hidden_size, 1) if with_certainty else None
         # See `_matrix`: a matrix, and which weights it was made of.
         self._made: Optional[Tuple[Tensor, Tuple[int, ...]]] = None
 
@@ -37,11 +47,16 @@ class ExitHead(torch.nn.Module):
 
         `layers run` is `layer` + 1.
         """
-        if self.mix is None:
-            mixed = pooled[:, 0]
-        else:
-            mixed = torch.matmul(torch.softmax(self.mix, dim=0), pooled)
-        return self.linear(self.dropout(mixed))
+        return self.linear(self.dropout(self._mixed(pooled)))
+
+    def certainty(self, pooled: Tensor) -> Tensor:
+        """(rows, layers run, hidden size) -> (rows,) in [0, 1]: how sure the exit is to be right.
+
+        No gradient flows back from it: the exit does not learn to be predictable.
+        """
+        assert self.halting is not None, "the exit was made without"
+        mixed = self._mixed(pooled).detach().to(self.halting.weight.dtype)
+        return torch.sigmoid(self.halting(mixed).squeeze(-1).float())
 
     def logits(self, pooled: Sequence[Tensor]) -> Tensor:
         """As `forward`, in float32; where nothing is to be learned, by one product of matrices.
@@ -61,6 +76,11 @@ class ExitHead(torch.nn.Module):
         matrix = self.linear.weight if self.mix is None else self._matrix(self.mix)
         states = states.to(matrix.dtype)
         return torch.nn.functional.linear(states, matrix, self.linear.bias).float()
+
+    def _mixed(self, pooled: Tensor) -> Tensor:
+        if self.mix is None:
+            return pooled[:, 0]
+        return torch.matmul(torch.softmax(self.mix, dim=0).to(pooled.dtype), pooled)
 
     def train(self, mode: bool = True) -> "ExitHead":
         self._made = None

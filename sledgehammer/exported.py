@@ -13,11 +13,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from sledgehammer.classifier import ExitClassifier
-from sledgehammer.early_exit import Answers
+from sledgehammer.early_exit import Answers, GradientFlow
 from sledgehammer.encoder import TokenTensors
 from sledgehammer.engine import Engine, EngineError, load
 from sledgehammer.engine.runtimes import Arrays
 from sledgehammer.policies import ExitPolicy
+from sledgehammer.signals import AllExits
 
 
 class EngineRunner:
@@ -26,9 +27,11 @@ class EngineRunner:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def run_all_exits(self, tokens: TokenTensors) -> Tensor:
-        """Uncalibrated logits of every exit for every row: (rows, exits, labels)."""
-        return torch.from_numpy(self._engine.run_all_exits(self._arrays(tokens)))
+    def run_all_exits(
+        self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
+    ) -> AllExits:
+        """What every exit says of every row; there are no gradients."""
+        return AllExits(torch.from_numpy(self._engine.run_all_exits(self._arrays(tokens))), {})
 
     def run_until_answered(
         self,

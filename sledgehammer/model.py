@@ -19,6 +19,7 @@ from sledgehammer.exits import ExitHead
 from sledgehammer.number_format import FormatRunner, checked_dtype
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.policies import ExitPolicy
+from sledgehammer.signals import CERTAINTY, DEPTH, DepthHead, checked_signals
 
 
 @Model.register("sledgehammer")
@@ -48,6 +49,9 @@ class MultiExitClassifier(ExitClassifier):
     label_namespace : `str`, optional (default = `"labels"`)
     pretrained_weights : `bool`, optional (default = `True`)
         Whether to start from pretrained weights. Loading an archive never does.
+    signals : `Sequence[str]`, optional (default = `()`)
+        What policies that learn go by: `certainty` (how sure each exit is to be right), `depth`
+        (which exit is predicted to be the first right one). Their heads learn beside the exits.
     inference_dtype : `str`, optional (default = `"float32"`)
         Number format of the layers in evaluation mode: `float32`, `bfloat16` or `float16`.
         Training, and the weights in an archive, are float32 all the same.
@@ -55,7 +59,7 @@ class MultiExitClassifier(ExitClassifier):
     # Raises
 
     `ConfigurationError` for exit layers that are empty, unordered or outside of the model, an
-    unknown pooling or number format, an unsupported transformer.
+    unknown pooling, signal or number format, an unsupported transformer.
     """
 
     runner: FormatRunner
@@ -71,6 +75,7 @@ class MultiExitClassifier(ExitClassifier):
         policy: Optional[ExitPolicy] = None,
         label_namespace: str = "labels",
         pretrained_weights: bool = True,
+        signals: Sequence[str] = (),
         inference_dtype: Any = "float32",  # not str: see `ConfidencePolicy`
         # AllenNLP's own. With **kwargs it would ask a config for the base's `full_layers` too.
         regularizer: Optional[RegularizerApplicator] = None,
@@ -87,11 +92,15 @@ class MultiExitClassifier(ExitClassifier):
         )  # fmt: skip
         self.encoder = encoder
         self.pooling = pooling
+        self.signals = checked_signals(signals)
         exits = [
-            ExitHead(layer, encoder.hidden_size, len(self.labels), dropout) for layer in exit_layers
+            ExitHead(layer, encoder.hidden_size, len(self.labels), dropout, CERTAINTY in signals)
+            for layer in exit_layers
         ]
         self.exits = torch.nn.ModuleList(exits)
-        self.runner = FormatRunner(encoder, partial(_build_runner, pooling, exits), inference_dtype)
+        self.depth = DepthHead(encoder.hidden_size, len(exits)) if DEPTH in signals else None
+        build = partial(_build_runner, pooling, exits, self.depth)
+        self.runner = FormatRunner(encoder, build, inference_dtype)
 
     def use_number_format(self, dtype: str) -> None:
         self.runner.dtype = checked_dtype(dtype)
@@ -117,9 +126,9 @@ class MultiExitClassifier(ExitClassifier):
 
 
 def _build_runner(
-    pooling: str, exits: Sequence[ExitHead], encoder: LayeredEncoder
+    pooling: str, exits: Sequence[ExitHead], depth: Optional[DepthHead], encoder: LayeredEncoder
 ) -> LayerwiseRunner:
-    return LayerwiseRunner(encoder, encoder.pooling(pooling), exits)
+    return LayerwiseRunner(encoder, encoder.pooling(pooling), exits, depth)
 
 
 def _build_encoder(

@@ -7,9 +7,10 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
-from sledgehammer.early_exit import Answers, LayerwiseRunner
+from sledgehammer.early_exit import Answers, GradientFlow, LayerwiseRunner
 from sledgehammer.encoder import LayeredEncoder, TokenTensors
 from sledgehammer.policies import ExitPolicy
+from sledgehammer.signals import AllExits
 
 DTYPES: Dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -64,9 +65,11 @@ class FormatRunner:
         self._own = build(encoder)
         self._converted: Optional[LayerwiseRunner] = None
 
-    def run_all_exits(self, tokens: TokenTensors) -> Tensor:
+    def run_all_exits(
+        self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
+    ) -> AllExits:
         """See `LayerwiseRunner`."""
-        return self._current().run_all_exits(tokens)
+        return self._current().run_all_exits(tokens, gradients)
 
     def run_until_answered(
         self,

@@ -29,7 +29,7 @@ def test_plain_models_have_the_models_weights(material: Material) -> None:
             head.mix[:-1] = -100.0
         plain = PlainClassifier(model, position)
         for tokens in (batch, rows[0]):
-            logits = model.runner.run_all_exits(tokens)[:, position]
+            logits = model.runner.run_all_exits(tokens).logits[:, position]
             torch.testing.assert_close(plain(tokens), logits, rtol=1e-4, atol=1e-5)
 
 

@@ -47,7 +47,7 @@ def test_every_config_spells_out_what_its_parts_are(name: str) -> None:
     assert isinstance(ExitPolicy.from_params(params["model"].pop("policy")), ConfidencePolicy)
     assert isinstance(ExitObjective.from_params(params["model"].pop("objective")), ExitObjective)
     check_exit_layers(params["model"]["exit_layers"], 24)
-    assert params["trainer"]["callbacks"] == ["sledgehammer_calibration"]
+    assert params["trainer"]["callbacks"] == ["sledgehammer_calibration", "sledgehammer_objective"]
     assert params["include_in_archive"] == ["transformer"]
 
 

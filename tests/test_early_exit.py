@@ -48,7 +48,7 @@ def spread(request: pytest.FixtureRequest) -> MultiExitClassifier:
     with torch.no_grad():
         for parameter in model.exits.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
-        logits = model.runner.run_all_exits(batch_of(random_rows(100, seed=0)))
+        logits = model.runner.run_all_exits(batch_of(random_rows(100, seed=0))).logits
         for exit_number in range(3):
             # Each label is the likelier one for half of the rows; the odds are 4 : 1 at the median.
             difference = logits[:, exit_number, 0] - logits[:, exit_number, 1]
@@ -67,7 +67,7 @@ def run(
 
 @torch.no_grad()
 def all_probs(model: MultiExitClassifier, tokens: Tokens) -> torch.Tensor:
-    logits = model.runner.run_all_exits(tokens)
+    logits = model.runner.run_all_exits(tokens).logits
     return torch.softmax(logits / model.temperatures[:, None], dim=-1)
 
 
@@ -146,7 +146,7 @@ def test_stopping_early_answers_as_the_model_would_from_all_logits(
     thresholds = torch.linspace(0.0, 1.0, 30)
     for own in (None, thresholds):
         with torch.no_grad():
-            expected = spread.answer(spread.runner.run_all_exits(tokens), own)
+            expected = spread.answer(spread.runner.run_all_exits(tokens).logits, own)
         answers = run(spread, tokens, own)
         assert torch.equal(answers.exit, expected.exit)
         torch.testing.assert_close(answers.probs, expected.probs, rtol=1e-4, atol=1e-5)

@@ -115,8 +115,8 @@ def test_every_family(name: str, pooling: str) -> None:
         return LayerwiseRunner(some, mean_pool if pooling == "mean" else some.pool_first, exits)
 
     batch = padded_batch(encoder.transformer)
-    exact = FormatRunner(encoder, build_runner).run_all_exits(batch)
-    logits = FormatRunner(encoder, build_runner, "bfloat16").run_all_exits(batch)
+    exact = FormatRunner(encoder, build_runner).run_all_exits(batch).logits
+    logits = FormatRunner(encoder, build_runner, "bfloat16").run_all_exits(batch).logits
     assert logits.dtype == torch.float32
     assert not torch.equal(logits, exact)
     torch.testing.assert_close(logits, exact, rtol=0, atol=0.1)

@@ -30,7 +30,9 @@ def tiny_params(**overrides: Any) -> Params:
         "validation_data_path": DEV,
         "trainer.cuda_device": -1,
     }
-    changed = {**paths, **dotted(overrides)}
+    given = dotted(overrides)
+    kept = {name: value for name, value in paths.items() if name.split(".")[0] not in given}
+    changed = {**kept, **given}
     return Params.from_file(str(FIXTURES / "tiny.jsonnet"), json.dumps(changed))
 
 

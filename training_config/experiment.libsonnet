@@ -44,12 +44,12 @@
       lr: $.learning_rate,
       weight_decay: 0.01,
       parameter_groups: [
-        [['^exits'], { lr: $.exit_learning_rate, weight_decay: 0.0 }],
+        [['^(exits|depth)'], { lr: $.exit_learning_rate, weight_decay: 0.0 }],
         [['^encoder.*(bias|LayerNorm)'], { weight_decay: 0.0 }],
       ],
     },
     learning_rate_scheduler: { type: 'slanted_triangular', cut_frac: 0.1 },
-    callbacks: ['sledgehammer_calibration'],
+    callbacks: ['sledgehammer_calibration', 'sledgehammer_objective'],
   },
   // The tokenizer and the transformer's config: an archive needs no hub and no local folder.
   include_in_archive: ['transformer'],

@@ -4,5 +4,13 @@ from sledgehammer.dataset_readers.ag_news import AgNewsReader
 from sledgehammer.dataset_readers.imdb import ImdbReader
 from sledgehammer.dataset_readers.nli import MultiNliReader, SnliReader
 from sledgehammer.dataset_readers.sst import SstReader
+from sledgehammer.dataset_readers.unlabelled import UnlabelledReader
 
-__all__ = ["AgNewsReader", "ImdbReader", "MultiNliReader", "SnliReader", "SstReader"]
+__all__ = [
+    "AgNewsReader",
+    "ImdbReader",
+    "MultiNliReader",
+    "SnliReader",
+    "SstReader",
+    "UnlabelledReader",
+]

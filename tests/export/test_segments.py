@@ -31,7 +31,7 @@ def pooled(request: pytest.FixtureRequest, vocab: Vocabulary) -> MultiExitClassi
 def test_the_chain_of_segments_is_the_model(pooled: MultiExitClassifier) -> None:
     tokens = some_tokens()
     with torch.no_grad():
-        expected = pooled.runner.run_all_exits(tokens)
+        expected = pooled.runner.run_all_exits(tokens).logits
         logits: List[torch.Tensor] = []
         for segment, (inputs,) in walk(segments_of(pooled, INPUTS), [tokens]):
             logits.append(segment(*(inputs[name] for name in segment.inputs))[-1])

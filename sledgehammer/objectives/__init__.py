@@ -1,0 +1,25 @@
+"""How the exits learn: training objectives, one a file."""
+
+from sledgehammer.objectives.alternating import AlternatingObjective
+from sledgehammer.objectives.base import UNLABELLED, ExitBatch, ExitObjective
+from sledgehammer.objectives.distillation import DistillationObjective
+from sledgehammer.objectives.joint import JointObjective
+from sledgehammer.objectives.random_exit import RandomExitObjective
+from sledgehammer.objectives.self_distillation import SelfDistillationObjective
+from sledgehammer.objectives.sweet import SweetObjective
+from sledgehammer.objectives.two_stage import TwoStageObjective
+from sledgehammer.objectives.weighted import WeightedObjective
+
+__all__ = [
+    "UNLABELLED",
+    "AlternatingObjective",
+    "DistillationObjective",
+    "ExitBatch",
+    "ExitObjective",
+    "JointObjective",
+    "RandomExitObjective",
+    "SelfDistillationObjective",
+    "SweetObjective",
+    "TwoStageObjective",
+    "WeightedObjective",
+]

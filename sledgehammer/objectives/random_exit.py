@@ -1,0 +1,22 @@
+"""One exit learns at a time."""
+
+import torch
+from torch import Tensor
+
+from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
+
+
+@ExitObjective.register("random_exit")
+class RandomExitObjective(ExitObjective):
+    """One exit, drawn anew for each batch, learns (the code of Schwartz et al. 2020).
+
+    In validation the loss is that of `joint`. For distributed training set
+    `find_unused_parameters: true` in the `ddp_accelerator`: layers above the drawn exit get no
+    gradient.
+    """
+
+    def loss(self, batch: ExitBatch) -> Tensor:
+        losses = exit_losses(batch)
+        if not batch.training:
+            return losses.sum()
+        return losses[int(torch.randint(len(losses), ()))]

@@ -1,0 +1,22 @@
+"""The last exit teaches the others."""
+
+from torch import Tensor
+
+from sledgehammer.objectives.base import ExitBatch, ExitObjective, StagedObjective, divergence
+
+
+@ExitObjective.register("self_distillation")
+class SelfDistillationObjective(StagedObjective):
+    """Fine-tune backbone and last exit, then freeze both, and the other exits learn what the last
+    one says: first `L_n`, then `sum_{i<n} KL(p_i || p_n)` (Liu et al., "FastBERT", ACL 2020,
+    sections 3.2.2 and 3.2.3).
+
+    The second stage needs no labels: rows without one (reader `sledgehammer_unlabelled`) take part
+    in it, and in nothing else. The original's exits have a layer of attention of their own; ours
+    are light.
+    """
+
+    def second_loss(self, batch: ExitBatch) -> Tensor:
+        exits = batch.logits[:, :-1]
+        teacher = batch.logits[:, -1:].detach().expand_as(exits)
+        return divergence(exits, teacher).mean(dim=0).sum()
