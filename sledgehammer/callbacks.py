@@ -126,7 +126,12 @@ class ObjectiveCallback(TrainerCallback):
 
     @staticmethod
     def _begin_epoch(trainer: GradientDescentTrainer, done: int) -> None:
-        _model_of(trainer).objective.begin_epoch(min(done / trainer._num_epochs, 1.0))
+        model = _model_of(trainer)
+        model.objective.begin_epoch(min(done / trainer._num_epochs, 1.0))
+        for weight in model.parameters():
+            # Old optimizers set gradients to zero; those of a frozen weight would let its momentum
+            # move it on.
+            weight.grad = None
 
 
 def _model_of(trainer: Optional[GradientDescentTrainer]) -> MultiExitClassifier:
