@@ -79,6 +79,11 @@ class Run:
     def name(self) -> str:
         return f"{self.system}-{self.seed}"
 
+    @property
+    def changes(self) -> Dict[str, Any]:
+        """What the run changes in a config, besides its dataset and its seed."""
+        return SYSTEMS[self.system]
+
 
 def runs(dataset: Dataset) -> List[Run]:
     """All runs of a dataset: those of the first seed come first."""
@@ -140,7 +145,7 @@ def params(run: Run, data: Optional[str]) -> Params:
         "trainer.num_gradient_accumulation_steps": 1,
         "trainer.optimizer.lr": 5e-5,
         "trainer.optimizer.parameter_groups.0.1.lr": 1e-3,
-        **SYSTEMS[run.system],
+        **run.changes,
         **{f"{library}_seed": run.seed for library in ("random", "numpy", "pytorch")},
     }
     return Params.from_file(str(config_file(dataset)), json.dumps(overrides))

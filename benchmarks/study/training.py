@@ -5,7 +5,7 @@ import logging
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Iterator, List, Optional
+from typing import Any, Iterator, Optional, Sequence
 
 import torch
 from allennlp.commands.train import train_model
@@ -13,13 +13,13 @@ from allennlp.training import GradientDescentTrainer
 from allennlp.training.callbacks import TrainerCallback
 from tqdm import tqdm
 
-from benchmarks.study.plan import FULL_LAYERS, SYSTEMS, Run, params
+from benchmarks.study.plan import FULL_LAYERS, Run, params
 
 
 class RunBar:
     """Progress over all runs and an estimate of the time left."""
 
-    def __init__(self, runs: List[Run], done: List[Run]) -> None:
+    def __init__(self, runs: Sequence[Run], done: Sequence[Run]) -> None:
         self._bar = tqdm(
             total=sum(map(_cost, runs)),
             initial=sum(map(_cost, done)),
@@ -67,7 +67,7 @@ class ProgressCallback(TrainerCallback):
             self.bar.step()
 
 
-def train_all(runs: List[Run], data: Optional[str], out: Path) -> None:
+def train_all(runs: Sequence[Run], data: Optional[str], out: Path) -> None:
     """Train what has no archive yet. An interrupted run goes on after its last whole epoch."""
     # bfloat16 products in fine-tuning: here 1.5x faster than float32, on every system alike.
     torch.set_float32_matmul_precision("medium")
@@ -121,5 +121,5 @@ def _output_to(log: Path) -> Iterator[None]:
 
 def _cost(run: Run) -> float:
     """Proportional to the time that a run takes, roughly: the embeddings count as a layer."""
-    layers = SYSTEMS[run.system]["model.exit_layers"][-1] + 1
+    layers = run.changes["model.exit_layers"][-1] + 1
     return (layers + 1) / (FULL_LAYERS + 1)
