@@ -2,13 +2,14 @@
 
 import copy
 
+from benchmarks.sections import README
 from benchmarks.speed import report
 
 REPORTS = report.load()
 
 
 def test_readme_is_generated_from_the_numbers() -> None:
-    marked = report.MARKED.search(report.README.read_text(encoding="utf-8"))
+    marked = report.MARKED.search(README.read_text(encoding="utf-8"))
     assert marked and marked[0] == marked[1] + report.section(REPORTS) + marked[2]
 
 

@@ -1,13 +1,13 @@
 """Turns the reports of `allennlp benchmark` here into the README's table: `python -m benchmarks.speed.report`"""
 
 import json
-import re
 from pathlib import Path
 from typing import Any, Dict, List
 
+from benchmarks.sections import put_section, section_pattern
+
 FOLDER = Path(__file__).parent
-README = FOLDER.parents[1] / "README.md"
-MARKED = re.compile(r"(<!-- speed -->\n).*?(<!-- end of speed -->)", flags=re.DOTALL)
+MARKED = section_pattern("speed")
 
 DATASETS = ("sst", "ag_news", "imdb")
 RUNTIMES = ("onnx", "openvino")
@@ -76,8 +76,7 @@ def _ratio(quartiles: List[float]) -> str:
 
 def write() -> None:
     """Put the generated part into the README."""
-    text = README.read_text(encoding="utf-8")
-    README.write_text(MARKED.sub(lambda m: m[1] + section(load()) + m[2], text), encoding="utf-8")
+    put_section(MARKED, section(load()))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
 """Turns the numbers of `results/` into figures and the README's table: `python -m benchmarks.study.report`"""
 
 import json
-import re
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List
 
 import numpy as np
 
-from benchmarks.study.plan import DATASETS, ROOT
+from benchmarks.sections import README, put_section, section_pattern
+from benchmarks.study.plan import DATASETS
 
 RESULTS = Path(__file__).parent / "results"
-MARKED = re.compile(r"(<!-- study -->\n).*?(<!-- end of study -->)", flags=re.DOTALL)
+MARKED = section_pattern("study")
 
 LAYERS = (1, 2, 4, 6)
 """Mean layers at which the systems are compared: those of the baselines."""
@@ -162,14 +162,12 @@ def _oracle(result: Dict[str, Any]) -> str:
     return f"The oracle: {accuracy:.1%} with {layers:.2f} layers"
 
 
-def write(readme: Optional[Path] = None) -> None:
+def write(readme: Path = README) -> None:
     """Draw the figures and put the generated part into the README."""
-    readme = readme or ROOT / "README.md"
     results = load()
     for result in results:
         figure(result, RESULTS / f"{result['dataset']}.svg")
-    text = readme.read_text(encoding="utf-8")
-    readme.write_text(MARKED.sub(lambda m: m[1] + section(results) + m[2], text), encoding="utf-8")
+    put_section(MARKED, section(results), readme)
 
 
 if __name__ == "__main__":

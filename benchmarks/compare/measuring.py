@@ -1,0 +1,221 @@
+"""Measures the trained runs of a dataset: every policy replayed on what every objective has taught."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+import numpy as np
+import torch
+
+from benchmarks.compare.plan import EXIT_LAYERS, OBJECTIVES, POLICIES, STAGED, TEACHER, Run, runs
+from benchmarks.study.measuring import describe_run, number_of_parameters, outputs_of, ratio_of
+from benchmarks.study.plan import FULL_LAYERS, Dataset, test_path
+from benchmarks.study.training import archive
+from sledgehammer.archives import Opened, open_archive
+from sledgehammer.dataset_readers.base import Row
+from sledgehammer.outputs import ExitOutputs, read_rows, token_batches
+from sledgehammer.policies import ExitPolicy, Settings
+from sledgehammer.timing import alternate
+from sledgehammer.tradeoff import Tradeoff
+
+LAYERS = np.linspace(1, FULL_LAYERS, 5 * (FULL_LAYERS - 1) + 1)
+"""Mean layers at which every curve is read off."""
+
+BUDGETS = (2.0, 3.0, 4.0)
+BATCH = 32
+"""Rows that a budget's controller sees at a time."""
+
+TIMED_AT = 3.0
+"""Mean layers at which the policies are timed."""
+TIMED_ROWS = 60
+ROUNDS = 5
+TRAINED_BATCHES = 3
+
+
+def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, Any]:
+    """All figures of the runs that are trained, at least those of the first seed.
+
+    What the exits said is kept beside the archives.
+    """
+    done = [run for run in runs(dataset, out) if archive(run, out).is_file()]
+    objectives: Dict[str, List[Any]] = {name: [] for name in OBJECTIVES}
+    standard: List[Dict[str, Any]] = []
+    first: Dict[str, Opened] = {}
+    rows: List[Row] = []
+    budgets: List[Any] = []
+    for run in done:
+        opened = open_archive(str(archive(run, out)))
+        rows = rows or read_rows(opened.reader, test_path(dataset, data))
+        outputs = outputs_of(opened, rows, archive(run, out).parent / "test_outputs.safetensors")
+        if run.seed == dataset.seeds[0]:
+            first[run.system] = opened
+            if run.system == "joint":
+                budgets = _budgets(opened, outputs)
+        curves = {name: _curve(opened, outputs, name) for name in POLICIES}
+        if run.system == TEACHER:
+            standard.append({"seed": run.seed, "accuracy": curves["confidence"][-1]})
+        else:
+            single = tradeoff(opened, outputs, "confidence").single_exits()
+            objectives[run.system].append(
+                {
+                    "seed": run.seed,
+                    "exits": [point.accuracy for point in single],
+                    "accuracy": curves,
+                }
+            )
+    return {
+        **describe_run(dataset, len(rows), sorted({run.seed for run in done})),
+        "exit_layers": EXIT_LAYERS,
+        "mean_layers": LAYERS.tolist(),
+        "standard": standard,
+        "objectives": objectives,
+        "training_time": _training_time(first, rows, dataset),
+        "extra_parameters": _extra_parameters(first),
+        "budgets": budgets,
+        "wall_clock": _wall_clock(first["joint"], rows, out / dataset.name),
+    }
+
+
+def tradeoff(opened: Opened, outputs: ExitOutputs, policy: str) -> Tradeoff:
+    """The trade-off of one of our policies, with its defaults, on a model's outputs."""
+    assert outputs.label is not None
+    model = opened.model
+    return Tradeoff(
+        model.calibrated(outputs.logits),
+        outputs.label,
+        model.exit_layers,
+        model.full_layers,
+        ExitPolicy.make({"type": policy}),
+        outputs.signals,
+        model.shares_on_host(),
+    )
+
+
+def _curve(opened: Opened, outputs: ExitOutputs, policy: str) -> List[float]:
+    """Accuracy at each of `LAYERS`, between neighbouring points of the curve."""
+    if len(opened.model.exit_layers) == 1:
+        policy = "confidence"  # of one exit all curves are the same point
+    traded = tradeoff(opened, outputs, policy)
+    points = traded.curve(traded.grid())
+    x, y = zip(*sorted((p.mean_layers, p.accuracy) for p in points))
+    return np.interp(LAYERS, x, y).tolist()
+
+
+def _budgets(opened: Opened, outputs: ExitOutputs) -> List[Dict[str, float]]:
+    """What budgets come to: for a stream of rows like those of calibration, and for one that
+    drifts from rows that are sure at the first exit to rows that are not."""
+    traded = tradeoff(opened, outputs, "budget")
+    first = traded.probs[:, 0].max(dim=-1).values
+    orders = {"plain": torch.arange(len(first)), "drifting": first.argsort(descending=True)}
+    found = []
+    for budget in BUDGETS:
+        policy = traded.policy
+        policy.swept = budget
+        fixed = float(traded.curve([budget])[0].mean_layers)
+        means = {name: _controlled(traded, order) for name, order in orders.items()}
+        found.append({"budget": budget, "fixed threshold": fixed, **means})
+    return found
+
+
+def _controlled(traded: Tradeoff, order: torch.Tensor) -> float:
+    """Mean layers of a stream under the policy's controller."""
+    controller = traded.policy.controller()
+    assert controller is not None
+    layers: List[int] = []
+    for rows in order.split(BATCH):
+        answered = traded.answered_by(controller.given()["budget"])[rows].tolist()
+        controller.note(answered)
+        layers += [traded.exit_layers[exit] + 1 for exit in answered]
+    return float(np.mean(layers))
+
+
+def _training_time(
+    first: Dict[str, Opened], rows: Sequence[Row], dataset: Dataset
+) -> Dict[str, Dict[str, Any]]:
+    """Time of a whole training run, relative to that of `joint`, from steps taken in turns."""
+    steps: Dict[str, Callable[[], None]] = {}
+    for name in OBJECTIVES:
+        for stage in (0.0, 0.5) if OBJECTIVES[name] is STAGED else (0.0,):
+            steps[f"{name} {stage}"] = _training_step(first[name], rows, stage)
+    timings = alternate(steps, ROUNDS)
+    found = {}
+    for name in OBJECTIVES:
+        parts = [timing for key, timing in timings.items() if key.split()[0] == name]
+        # Stages have as many epochs each as the whole run of the others.
+        ratios = [timings["joint 0.0"].ratio(part) for part in parts]
+        found[name] = {
+            "ratio": sum(ratio.median for ratio in ratios),
+            "quartiles": [sum(ratio.quartiles[i] for ratio in ratios) for i in (0, 1)],
+        }
+    return found
+
+
+def _training_step(opened: Opened, rows: Sequence[Row], stage: float) -> Callable[[], None]:
+    model, reader = opened
+    objective = model.objective
+    vocab = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
+    batches = [
+        (tokens, torch.tensor([vocab[str(rows[i].label)] for i in positions]))
+        for tokens, positions in token_batches(reader, rows[: 32 * TRAINED_BATCHES], 32)
+    ]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
+    if hasattr(objective, "teacher"):
+        objective.begin(model.labels, str(Path(objective.teacher).parent))
+
+    def train() -> None:
+        objective.begin_epoch(stage)
+        model.train()
+        for tokens, label in batches:
+            optimizer.zero_grad(set_to_none=True)
+            model(tokens, label)["loss"].backward()
+            optimizer.step()
+
+    return train
+
+
+def _extra_parameters(first: Dict[str, Opened]) -> Dict[str, float]:
+    """Share of parameters that the exits, and what policies learn, add to the standard baseline."""
+    plain = number_of_parameters(first[TEACHER])
+    state = first["joint"].model.state_dict()
+    learned = {
+        signal: sum(state[name].numel() for name in state if part in name)
+        for signal, part in (("learned_halting", ".halting."), ("predicted_depth", "depth."))
+    }
+    exits = number_of_parameters(first["joint"]) - plain - sum(learned.values())
+    return {name: (exits + learned.get(name, 0)) / plain for name in POLICIES}
+
+
+def _wall_clock(opened: Opened, rows: Sequence[Row], folder: Path) -> Dict[str, Dict[str, Any]]:
+    """One text at a time, all policies in turns at about `TIMED_AT` layers; against no exit."""
+    model, reader = opened
+    every = max(1, len(rows) // TIMED_ROWS)
+    batches = [tokens for tokens, _ in token_batches(reader, rows[::every][:TIMED_ROWS], 1)]
+    outputs = outputs_of(opened, rows, folder / "joint-1" / "test_outputs.safetensors")
+    layers: Dict[str, float] = {}
+    variants: Dict[str, Callable[[], None]] = {}
+    for name in POLICIES:
+        traded = tradeoff(opened, outputs, name)
+        points = traded.curve(traded.grid())
+        nearest = min(points, key=lambda p: abs(p.mean_layers - TIMED_AT))
+        policy = ExitPolicy.make({"type": name})
+        policy.swept = nearest.setting
+        variants[name] = _timed(model, policy, batches, name, layers)
+    full = ExitPolicy.make({"type": "confidence", "threshold": 1.0})
+    variants["full"] = _timed(model, full, batches, "full", layers)
+    timings = alternate(variants, ROUNDS)
+    return {
+        name: {"mean_layers": layers[name], **ratio_of(timings[name].ratio(timings["full"]))}
+        for name in POLICIES
+    }
+
+
+def _timed(
+    model: Any, policy: ExitPolicy, batches: Sequence[Any], name: str, layers: Dict[str, float]
+) -> Callable[[], None]:
+    def run() -> None:
+        model.policy = policy
+        model.eval()
+        with torch.no_grad():
+            layers[name] = float(np.mean([int(model(t)["layers_run"]) for t in batches]))
+
+    return run

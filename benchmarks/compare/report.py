@@ -1,0 +1,186 @@
+"""Turns the numbers of `results/` into figures, tables and the README's section:
+`python -m benchmarks.compare.report`"""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
+
+from benchmarks.compare.plan import DATASETS, OBJECTIVES, POLICIES
+from benchmarks.sections import README, put_section, section_pattern
+
+RESULTS = Path(__file__).parent / "results"
+MARKED = section_pattern("compare")
+SPEEDUPS = (1.5, 2.0, 3.0)
+
+
+def load() -> List[Dict[str, Any]]:
+    """The results there are, in the order of the plan."""
+    files = [RESULTS / f"{name}.json" for name in DATASETS]
+    return [json.loads(file.read_text()) for file in files if file.is_file()]
+
+
+class Pair:
+    """The curves of an objective with a policy, one a seed.
+
+    # Parameters
+
+    result : `Dict[str, Any]`
+    objective, policy : `str`
+    """
+
+    def __init__(self, result: Dict[str, Any], objective: str, policy: str) -> None:
+        self._layers = result["mean_layers"]
+        self._full = self._layers[-1]
+        self.curves = np.array([r["accuracy"][policy] for r in result["objectives"][objective]])
+
+    def at(self, speedup: float) -> float:
+        """Accuracy at a layer speedup, the mean over the seeds."""
+        return float(
+            np.mean([np.interp(self._full / speedup, self._layers, c) for c in self.curves])
+        )
+
+    @property
+    def area(self) -> float:
+        """Mean accuracy over the mean layers from 1 to all of them: the area under the curve."""
+        width = self._layers[-1] - self._layers[0]
+        middles = (self.curves[:, 1:] + self.curves[:, :-1]) / 2
+        return float((middles * np.diff(self._layers)).sum(axis=1).mean() / width)
+
+
+def matrix(result: Dict[str, Any]) -> str:
+    """Area under the curve of every pair, a row an objective."""
+    lines = [["trained with \\ stopped by", *POLICIES, "last exit"]]
+    lines.append(["---", *["---:"] * (len(POLICIES) + 1)])
+    for objective in OBJECTIVES:
+        pairs = [Pair(result, objective, policy) for policy in POLICIES]
+        last = float(np.mean([run["exits"][-1] for run in result["objectives"][objective]]))
+        lines.append([objective, *(_percent(pair.area) for pair in pairs), _percent(last)])
+    return _table(lines)
+
+
+def full_table(result: Dict[str, Any]) -> str:
+    """Every pair: accuracy at some speedups, area, and what it costs."""
+    lines = [
+        ["objective", "policy", *(f"at {s:g}x" for s in SPEEDUPS), "area", "training time",
+         "extra parameters"],
+        ["---", "---", *["---:"] * (len(SPEEDUPS) + 3)],
+    ]  # fmt: skip
+    for objective in OBJECTIVES:
+        time = result["training_time"][objective]["ratio"]
+        for policy in POLICIES:
+            pair = Pair(result, objective, policy)
+            figures = [_percent(pair.at(speedup)) for speedup in SPEEDUPS]
+            extra = result["extra_parameters"][policy]
+            lines.append(
+                [objective, policy, *figures, _percent(pair.area), f"{time:.2f}x", f"{extra:+.3%}"]
+            )
+    return _table(lines)
+
+
+def short_table(result: Dict[str, Any]) -> str:
+    """Each objective stopped by confidence, then each policy on what `joint` has taught."""
+    lines = [
+        ["", *(f"at {s:g}x" for s in SPEEDUPS), "area", "training time", "wall-clock at 2x"],
+        ["---", *["---:"] * (len(SPEEDUPS) + 3)],
+    ]
+    for objective in OBJECTIVES:
+        cells = _cells(Pair(result, objective, "confidence"))
+        lines.append([objective, *cells, f"{result['training_time'][objective]['ratio']:.2f}x", ""])
+    for policy in POLICIES[1:]:
+        clock = result["wall_clock"][policy]
+        lines.append(
+            [f"joint, {policy}", *_cells(Pair(result, "joint", policy)), "", _clock(clock)]
+        )
+    lines[2][-1] = _clock(result["wall_clock"]["confidence"])
+    return _table(lines)
+
+
+def _cells(pair: Pair) -> List[str]:
+    return [*(_percent(pair.at(speedup)) for speedup in SPEEDUPS), _percent(pair.area)]
+
+
+def _clock(timed: Dict[str, Any]) -> str:
+    return f"{timed['ratio']:.2f}x ({timed['mean_layers']:.2f} layers)"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _table(lines: List[List[str]]) -> str:
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def figure(result: Dict[str, Any], target: Path) -> None:
+    """A panel an objective, a line a policy, and `joint` with confidence in every panel."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "compare"  # the same numbers give the same file
+    import matplotlib.pyplot as plt
+
+    drawing, panels = plt.subplots(
+        2, (len(OBJECTIVES) + 1) // 2, figsize=(13, 6), sharex=True, sharey=True,
+        layout="constrained",
+    )  # fmt: skip
+    layers = np.array(result["mean_layers"])
+    reference = 100 * Pair(result, "joint", "confidence").curves.mean(axis=0)
+    for axes, objective in zip(panels.flat, OBJECTIVES):
+        axes.plot(layers, reference, color="0.75", linewidth=4, label="joint, confidence")
+        for policy in POLICIES:
+            curve = 100 * Pair(result, objective, policy).curves.mean(axis=0)
+            axes.plot(layers, curve, linewidth=1.2, label=policy)
+        axes.set_title(objective, fontsize="medium")
+        axes.grid(alpha=0.3)
+    for axes in panels[1]:
+        axes.set_xlabel("mean layers run")
+    for axes in panels[:, 0]:
+        axes.set_ylabel("accuracy (%)")
+    lines, names = panels.flat[0].get_legend_handles_labels()
+    drawing.legend(lines, names, loc="outside lower center", ncols=4, frameon=False)
+    drawing.suptitle(result["dataset"])
+    drawing.savefig(target, metadata={"Date": None})
+    plt.close(drawing)
+
+
+def section(results: List[Dict[str, Any]]) -> str:
+    """The generated part of the README."""
+    return "".join(_dataset_section(result) for result in results)
+
+
+def _dataset_section(result: Dict[str, Any]) -> str:
+    name = result["dataset"]
+    seeds = len(result["seeds"])
+    standard = _percent(float(np.mean([run["accuracy"] for run in result["standard"]])))
+    budgets = "; ".join(
+        f"{b['budget']:g}: {b['fixed threshold']:.2f}, {b['plain']:.2f}, {b['drifting']:.2f}"
+        for b in result["budgets"]
+    )
+    return (
+        f"**{name}** ({result['rows']['test']} test rows, {seeds} seed{'s' if seeds > 1 else ''}, "
+        f"{result['date']}, {result['machine']['processor']}, {result['machine']['threads']} "
+        f"threads; the standard baseline has {standard}%; all pairs in "
+        f"[{name}.md](benchmarks/compare/results/{name}.md)):\n\n"
+        f"{short_table(result)}\n"
+        f"Area under the curve of every pair, and the accuracy of the last exit:\n\n"
+        f"{matrix(result)}\n"
+        f"![{name}: curves of all pairs](benchmarks/compare/results/{name}.svg)\n\n"
+        "Budgets of mean layers, and what they came to by a fixed threshold, with the controller, "
+        f"and with it when the texts drift from easy to hard: {budgets}.\n\n"
+    )
+
+
+def write(readme: Path = README) -> None:
+    """Draw the figures, write the tables of all pairs, put the generated part into the README."""
+    results = load()
+    for result in results:
+        figure(result, RESULTS / f"{result['dataset']}.svg")
+        title = f"# {result['dataset']}: every objective with every policy\n\n"
+        (RESULTS / f"{result['dataset']}.md").write_text(title + full_table(result))
+    put_section(MARKED, section(results), readme)
+
+
+if __name__ == "__main__":
+    write()
