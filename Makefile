@@ -5,7 +5,7 @@ STOCK_VENV := .venv-stock
 BIN := $(VENV)/bin
 QUICKSTART := fixtures/quickstart
 
-.PHONY: help demo test test-stock lint types study clean
+.PHONY: help demo test test-stock lint types study compare clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -48,10 +48,13 @@ types: $(VENV)/.installed  ## mypy
 
 # Fine-tuning asks for and gives back large blocks of memory at every step; keeping them makes it a
 # third faster on Linux.
-study: export MALLOC_MMAP_THRESHOLD_ := 4294967296
-study: export MALLOC_TRIM_THRESHOLD_ := 8589934592
+study compare: export MALLOC_MMAP_THRESHOLD_ := 4294967296
+study compare: export MALLOC_TRIM_THRESHOLD_ := 8589934592
 study: $(VENV)/.installed  ## reproduce the paper's study: DATASET=sst|ag_news|imdb|snli|multinli [DATA=folder]
 	$(BIN)/python -m benchmarks.study $(DATASET) $(if $(DATA),--data $(DATA))
+
+compare: $(VENV)/.installed  ## every objective with every policy: DATASET=sst|ag_news [DATA=folder]
+	$(BIN)/python -m benchmarks.compare $(DATASET) $(if $(DATA),--data $(DATA))
 
 clean:  ## remove the environments and what runs have written
 	rm -rf $(VENV) $(STOCK_VENV) out build dist *.egg-info

@@ -1,20 +1,19 @@
 """Measures the trained runs of a dataset: every policy replayed on what every objective has taught."""
 
-from datetime import date
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 import torch
 
-from benchmarks.compare.plan import EXIT_LAYERS, OBJECTIVES, POLICIES, STAGED, TEACHER, Run, runs
+from benchmarks.compare.plan import EXIT_LAYERS, OBJECTIVES, POLICIES, STAGED, TEACHER, runs
 from benchmarks.study.measuring import describe_run, number_of_parameters, outputs_of, ratio_of
 from benchmarks.study.plan import FULL_LAYERS, Dataset, test_path
 from benchmarks.study.training import archive
 from sledgehammer.archives import Opened, open_archive
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.outputs import ExitOutputs, read_rows, token_batches
-from sledgehammer.policies import ExitPolicy, Settings
+from sledgehammer.policies import ExitPolicy
 from sledgehammer.timing import alternate
 from sledgehammer.tradeoff import Tradeoff
 

@@ -40,7 +40,7 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
         opened = open_archive(str(archive(run, out)))
         opened.reader.max_instances = dataset.test_rows
         rows = rows or read_rows(opened.reader, test_path(dataset, data))
-        outputs = _outputs(opened, rows, archive(run, out).parent / "test_outputs.safetensors")
+        outputs = outputs_of(opened, rows, archive(run, out).parent / "test_outputs.safetensors")
         temperatures = opened.model.temperatures
         calibrated = _tradeoff(opened, outputs, temperatures)
         _add(systems[run.system], run, _curve(calibrated), temperatures)
@@ -56,20 +56,29 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
     for name, timing in _training_cost(first, rows[: 32 * batches]).items():
         systems[name]["training_time"] = timing
     for name, opened in first.items():
-        systems[name]["extra_parameters"] = _parameters(opened) / _parameters(first["standard"]) - 1
+        systems[name]["extra_parameters"] = (
+            number_of_parameters(opened) / number_of_parameters(first["standard"]) - 1
+        )
+    return {
+        **describe_run(dataset, len(rows), sorted({run.seed for run in done})),
+        "timed": {"rows": min(TIMED_ROWS, len(rows)), "batch_size": 1, "rounds": ROUNDS},
+        "systems": systems,
+    }
+
+
+def describe_run(dataset: Dataset, test_rows: int, seeds: List[int]) -> Dict[str, Any]:
+    """What was measured, where and when."""
     return {
         "dataset": dataset.name,
         "rows": {
             "train": dataset.train_rows,
             "validation": dataset.validation_rows,
-            "test": len(rows),
+            "test": test_rows,
         },
         "max_length": dataset.max_length,
-        "seeds": sorted({run.seed for run in done}),
+        "seeds": seeds,
         "date": date.today().isoformat(),
         "machine": _machine(),
-        "timed": {"rows": min(TIMED_ROWS, len(rows)), "batch_size": 1, "rounds": ROUNDS},
-        "systems": systems,
     }
 
 
@@ -81,12 +90,14 @@ def write_results(results: Dict[str, Any], folder: Path) -> Path:
     return target
 
 
-def _outputs(opened: Opened, rows: Sequence[Row], cache: Path) -> ExitOutputs:
+def outputs_of(opened: Opened, rows: Sequence[Row], cache: Path) -> ExitOutputs:
+    """What all exits say; from the file `cache`, if it was asked for before."""
     if cache.is_file():
         return ExitOutputs(**load_file(cache))
     outputs = run_all_exits(opened.model, opened.reader, rows)
     with replacing(cache) as partial:
-        save_file({name: tensor.contiguous() for name, tensor in vars(outputs).items()}, partial)
+        found = {name: tensor for name, tensor in vars(outputs).items() if tensor is not None}
+        save_file({name: tensor.contiguous() for name, tensor in found.items()}, partial)
     return outputs
 
 
@@ -142,7 +153,7 @@ def _wall_clock(
                 "threshold": threshold,
                 "mean_layers": layers[name, threshold],
                 "milliseconds": 1000 * timing.median / len(sample),
-                **_ratio(timing.ratio(timings["standard", 1.0])),
+                **ratio_of(timing.ratio(timings["standard", 1.0])),
             }
         )
     return found
@@ -174,14 +185,16 @@ def _training_cost(first: Dict[str, Opened], rows: Sequence[Row]) -> Dict[str, D
 
         steps[name] = train
     timings = alternate(steps, ROUNDS)
-    return {name: _ratio(timings["standard"].ratio(t)) for name, t in timings.items()}
+    return {name: ratio_of(timings["standard"].ratio(t)) for name, t in timings.items()}
 
 
-def _ratio(timing: Timing) -> Dict[str, Any]:
+def ratio_of(timing: Timing) -> Dict[str, Any]:
+    """Median and quartiles of ratios."""
     return {"ratio": timing.median, "quartiles": timing.quartiles}
 
 
-def _parameters(opened: Opened) -> int:
+def number_of_parameters(opened: Opened) -> int:
+    """All weights of a model."""
     return sum(parameter.numel() for parameter in opened.model.parameters())
 
 
