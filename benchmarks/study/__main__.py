@@ -16,13 +16,15 @@ def main() -> None:
 
     import sledgehammer.plugin  # noqa: F401
     from benchmarks.study import report
-    from benchmarks.study.measuring import measure_all, write_results
+    from benchmarks.study.measuring import earlier_results, measure_all, write_results
     from benchmarks.study.plan import DATASETS, runs
     from benchmarks.study.training import train_all
 
     dataset = DATASETS[arguments.dataset]
     train_all(runs(dataset), arguments.data, arguments.out)
-    print(write_results(measure_all(dataset, arguments.data, arguments.out), report.RESULTS))
+    earlier = earlier_results(dataset, report.RESULTS)
+    found = measure_all(dataset, arguments.data, arguments.out, earlier)
+    print(write_results(found, report.RESULTS))
     report.write()
 
 

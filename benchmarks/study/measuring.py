@@ -28,12 +28,50 @@ TRAINING_PIECES = 3 * 128
 """Fine-tuning steps are timed on about so many batches times word pieces at most: less of long texts."""
 
 
-def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, Any]:
+COSTS = ("wall_clock", "training_time", "extra_parameters")
+"""What is measured of the first seed alone."""
+
+
+def measure_all(
+    dataset: Dataset, data: Optional[str], out: Path, earlier: Optional[Dict[str, Any]] = None
+) -> Dict[str, Any]:
     """All figures of the runs that are trained, at least those of the first seed.
 
     What the exits said is kept beside the archives.
+
+    # Parameters
+
+    earlier : `Dict[str, Any]`, optional
+        Results from before. What they say of runs whose archives are gone is taken from there.
     """
     done = [run for run in runs(dataset) if archive(run, out).is_file()]
+    systems, rows = _accuracies(dataset, done, data, out)
+    before = earlier["systems"] if earlier else {}
+    for name, system in before.items():
+        runs_here = systems[name]["runs"]
+        measured = {run["seed"] for run in runs_here}
+        kept = [run for run in system["runs"] if run["seed"] not in measured]
+        systems[name]["runs"] = sorted(runs_here + kept, key=lambda run: run["seed"])
+    seeds = {run["seed"] for system in systems.values() for run in system["runs"]}
+    first = [Run(dataset, name, dataset.seeds[0]) for name in SYSTEMS]
+    if before and not set(first) <= set(done):
+        for name, system in before.items():
+            systems[name].update({cost: system[cost] for cost in COSTS if cost in system})
+    else:
+        _add_costs(
+            systems, {run.system: open_archive(str(archive(run, out))) for run in first}, rows
+        )
+    return {
+        **describe_run(dataset, len(rows), sorted(seeds)),
+        "timed": {"rows": min(TIMED_ROWS, len(rows)), "batch_size": 1, "rounds": ROUNDS},
+        "systems": systems,
+    }
+
+
+def _accuracies(
+    dataset: Dataset, done: Sequence[Run], data: Optional[str], out: Path
+) -> Tuple[Dict[str, Any], List[Row]]:
+    """The curve of every run, by system; and the test rows."""
     systems: Dict[str, Any] = {name: {"runs": []} for name in (*SYSTEMS, "uncalibrated", "oracle")}
     rows: List[Row] = []
     for run in done:
@@ -48,22 +86,33 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
             plain = torch.ones_like(temperatures)
             _add(systems["uncalibrated"], run, _curve(_tradeoff(opened, outputs, plain)), plain)
             _add(systems["oracle"], run, [calibrated.oracle()])
-    first = {s: open_archive(str(archive(Run(dataset, s, dataset.seeds[0]), out))) for s in SYSTEMS}
+    return systems, rows
+
+
+def _add_costs(systems: Dict[str, Any], first: Dict[str, Opened], rows: Sequence[Row]) -> None:
     curve = systems["multi_exit"]["runs"][0]["curve"]
     for name, timing in _wall_clock(first, rows, curve).items():
         systems[name]["wall_clock"] = timing
-    batches = max(1, TRAINING_PIECES // dataset.max_length)
+    batches = max(1, TRAINING_PIECES // first["standard"].reader.max_length)
     for name, timing in _training_cost(first, rows[: 32 * batches]).items():
         systems[name]["training_time"] = timing
+    plain = number_of_parameters(first["standard"])
     for name, opened in first.items():
-        systems[name]["extra_parameters"] = (
-            number_of_parameters(opened) / number_of_parameters(first["standard"]) - 1
-        )
-    return {
-        **describe_run(dataset, len(rows), sorted({run.seed for run in done})),
-        "timed": {"rows": min(TIMED_ROWS, len(rows)), "batch_size": 1, "rounds": ROUNDS},
-        "systems": systems,
-    }
+        systems[name]["extra_parameters"] = number_of_parameters(opened) / plain - 1
+
+
+def write_results(results: Dict[str, Any], folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{results['dataset']}.json"
+    with replacing(target) as partial:
+        partial.write_text(json.dumps(as_json(_rounded(results)), indent=1) + "\n")
+    return target
+
+
+def earlier_results(dataset: Dataset, folder: Path) -> Optional[Dict[str, Any]]:
+    """What `write_results` wrote, if it did."""
+    file = folder / f"{dataset.name}.json"
+    return json.loads(file.read_text()) if file.is_file() else None
 
 
 def describe_run(dataset: Dataset, test_rows: int, seeds: List[int]) -> Dict[str, Any]:
@@ -80,14 +129,6 @@ def describe_run(dataset: Dataset, test_rows: int, seeds: List[int]) -> Dict[str
         "date": date.today().isoformat(),
         "machine": _machine(),
     }
-
-
-def write_results(results: Dict[str, Any], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{results['dataset']}.json"
-    with replacing(target) as partial:
-        partial.write_text(json.dumps(as_json(_rounded(results)), indent=1) + "\n")
-    return target
 
 
 def outputs_of(opened: Opened, rows: Sequence[Row], cache: Path) -> ExitOutputs:
