@@ -16,6 +16,7 @@ def main() -> None:
 
     import sledgehammer.plugin  # noqa: F401
     from benchmarks.compare import report
+    from benchmarks.compare.compressors import measure_compressors
     from benchmarks.compare.measuring import measure_all
     from benchmarks.compare.plan import DATASETS, runs
     from benchmarks.study.measuring import write_results
@@ -23,7 +24,9 @@ def main() -> None:
 
     dataset = DATASETS[arguments.dataset]
     train_all(runs(dataset, arguments.out), arguments.data, arguments.out)
-    print(write_results(measure_all(dataset, arguments.data, arguments.out), report.RESULTS))
+    found = measure_all(dataset, arguments.data, arguments.out)
+    found["compressors"] = measure_compressors(dataset, arguments.data, arguments.out)
+    print(write_results(found, report.RESULTS))
     report.write()
 
 

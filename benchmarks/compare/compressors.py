@@ -1,0 +1,137 @@
+"""Pruning and quantisation, alone and together with exits: what each gives in accuracy and wall-clock."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+from benchmarks.compare.measuring import tradeoff
+from benchmarks.compare.plan import Run
+from benchmarks.study.plan import Dataset, data_root, test_path
+from benchmarks.study.training import archive
+from sledgehammer.archives import open_archive
+from sledgehammer.benchmark.contenders import Contender
+from sledgehammer.benchmark.rounds import Result, Setting, time_contenders
+from sledgehammer.choice import Wish, choose
+from sledgehammer.engine.runtimes import usable_cores
+from sledgehammer.outputs import read_rows, run_all_exits
+from sledgehammer.tradeoff import Point
+
+KEPT = 0.5
+"""Of the attention heads and of the feed-forward width, in a pruned model."""
+MAX_DROP = 0.01
+"""What stopping early may cost in accuracy on the validation rows, against the last exit."""
+TIMED_ROWS = 60
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """One way to make the model cheaper.
+
+    # Parameters
+
+    system : `str`
+        `"standard"` (one exit at the top) or `"joint"` (an exit after every layer).
+    pruned, int8 : `bool`
+        int8 is an engine for ONNX Runtime; else the model runs eagerly in float32.
+    """
+
+    system: str
+    pruned: bool
+    int8: bool
+
+    @property
+    def name(self) -> str:
+        parts = ["pruned" * self.pruned, "int8" * self.int8, "exits" * (self.system == "joint")]
+        return " + ".join(filter(None, parts)) or "standard"
+
+
+ALL = [
+    Compressed(system, pruned, int8)
+    for int8 in (False, True)
+    for pruned in (False, True)
+    for system in ("standard", "joint")
+]
+
+
+def measure_compressors(dataset: Dataset, data: Optional[str], out: Path) -> List[Dict[str, Any]]:
+    """Accuracy, layer speedup and wall-clock speedup of each, against the plain standard model.
+
+    What is pruned and exported is kept in `out`.
+    """
+    chosen: Dict[str, Dict[str, Point]] = {}
+    contenders = []
+    for each in ALL:
+        path = _made(each, dataset, data, out)
+        points = _points(path, dataset, data)
+        chosen[each.name] = points
+        kind = "engine" if each.int8 else "archive"
+        contenders.append(Contender(each.name, kind, path, points["validation"].setting))
+    rows = read_rows(open_archive(contenders[0].path).reader, test_path(dataset, data))
+    texts = [row.texts for row in rows[:: max(1, len(rows) // TIMED_ROWS)][:TIMED_ROWS]]
+    setting = Setting(texts, {}, [1], ROUNDS)
+    results, _ = time_contenders(contenders, usable_cores(), setting)
+    reference = next(result for result in results if result.contender == ALL[0].name)
+    return [
+        {"name": result.contender, **_figures(result, reference, chosen[result.contender]["test"])}
+        for result in results
+    ]
+
+
+def _figures(result: Result, reference: Result, point: Point) -> Dict[str, Any]:
+    return {
+        "accuracy": point.accuracy,
+        "setting": point.setting,
+        "layer_speedup": point.layer_speedup,
+        "p50_milliseconds": result.p50,
+        "p50_speedup": result.latency_ratios.get(reference.contender, [1.0, 1.0, 1.0]),
+        "throughput_speedup": result.throughput_ratios.get(reference.contender, [1.0, 1.0, 1.0]),
+    }
+
+
+def _points(path: str, dataset: Dataset, data: Optional[str]) -> Dict[str, Point]:
+    """The fastest point that loses little on the validation rows, and what it gives on the test."""
+    opened = open_archive(path)
+    validation = f"{data_root(dataset, data)}{dataset.train}#validation"
+    points: Dict[str, Point] = {}
+    for part, rows_at in (("validation", validation), ("test", test_path(dataset, data))):
+        rows = read_rows(opened.reader, rows_at)
+        traded = tradeoff(opened, run_all_exits(*opened, rows), "confidence")
+        if part == "validation":
+            curve = traded.curve(traded.grid())
+            wish = Wish(max_accuracy_drop=MAX_DROP)
+            found = choose(curve, [0.0] * len(curve), curve[-1], wish)
+            assert found is not None, "the full model meets it"
+            points[part] = found
+        else:
+            points[part] = traded.curve([points["validation"].setting or 0.0])[0]
+    return points
+
+
+def _made(each: Compressed, dataset: Dataset, data: Optional[str], out: Path) -> str:
+    """The archive or the directory, made now unless it is there."""
+    path = archive(Run(dataset, each.system, dataset.seeds[0], out), out)
+    train = f"{data_root(dataset, data)}{dataset.train}"
+    if each.pruned:
+        pruned = path.with_name("pruned.tar.gz")
+        if not pruned.is_file():
+            _sledgehammer(
+                "prune", path, f"{train}#train", "-o", pruned, "--heads", KEPT, "--width", KEPT,
+                "--validation", f"{train}#validation", "--epochs", 1,
+            )  # fmt: skip
+        path = pruned
+    if each.int8:
+        directory = path.with_name(path.name.removesuffix(".tar.gz") + "-int8")
+        if not directory.is_dir():
+            _sledgehammer(
+                "export", path, directory, "--precision", "int8", "--recalibrate",
+                f"{train}#validation",
+            )  # fmt: skip
+        path = directory
+    return str(path)
+
+
+def _sledgehammer(*arguments: Any) -> None:
+    subprocess.run([sys.executable, "-m", "sledgehammer", *map(str, arguments)], check=True)
