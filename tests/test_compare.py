@@ -77,13 +77,13 @@ def result() -> Dict[str, Any]:
         "machine": {"processor": "some processor", "threads": 2},
         "mean_layers": layers,
         "standard": [{"seed": 1, "accuracy": 0.85}],
-        "objectives": {name: made for name in OBJECTIVES},
+        "objectives": dict.fromkeys(OBJECTIVES, made),
         "training_time": {
             name: {"ratio": 1.25, "quartiles": [1.2, 1.3]} for name in OBJECTIVES
         },
-        "extra_parameters": {policy: 0.001 for policy in POLICIES},
+        "extra_parameters": dict.fromkeys(POLICIES, 0.001),
         "budgets": [{"budget": 2.0, "fixed threshold": 2.1, "plain": 2.0, "drifting": 2.03}],
-        "wall_clock": {policy: clock for policy in POLICIES},
+        "wall_clock": dict.fromkeys(POLICIES, clock),
         "compressors": [{"name": each.name, **compressed} for each in ALL],
     }  # fmt: skip
 
