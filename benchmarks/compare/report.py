@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.compare.plan import DATASETS, OBJECTIVES, POLICIES
 from benchmarks.sections import README, put_section, section_pattern
+from benchmarks.study.report import training_rows
 
 RESULTS = Path(__file__).parent / "results"
 MARKED = section_pattern("compare")
@@ -177,7 +178,7 @@ def _dataset_section(result: Dict[str, Any]) -> str:
         for b in result["budgets"]
     )
     return (
-        f"**{name}** ({result['rows']['test']} test rows, {seeds} seed{'s' if seeds > 1 else ''}, "
+        f"**{name}** ({training_rows(result)}, {result['rows']['test']} test rows, {seeds} seed{'s' if seeds > 1 else ''}, "
         f"{result['date']}, {result['machine']['processor']}, {result['machine']['threads']} "
         f"threads; the standard baseline has {standard}%; all pairs in "
         f"[{name}.md](benchmarks/compare/results/{name}.md)):\n\n"

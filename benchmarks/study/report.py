@@ -140,7 +140,7 @@ def section(results: List[Dict[str, Any]]) -> str:
         for r in results
     )
     rows = "".join(
-        f"- {r['dataset']}: {_training_rows(r)}; {r['rows']['validation']} held out of the training "
+        f"- {r['dataset']}: {training_rows(r)}; {r['rows']['validation']} held out of the training "
         f"file to fit the temperatures, {r['rows']['test']} test rows; at most {r['max_length']} word "
         f"pieces; {len(r['seeds'])} seed{'s' if len(r['seeds']) > 1 else ''} "
         f"({r['date']}, {r['machine']['processor']}, {r['machine']['threads']} threads, "
@@ -150,7 +150,8 @@ def section(results: List[Dict[str, Any]]) -> str:
     return f"{figures}\n{table(results)}\n{rows}"
 
 
-def _training_rows(result: Dict[str, Any]) -> str:
+def training_rows(result: Dict[str, Any]) -> str:
+    """On what the models were trained, in words."""
     rows = result["rows"]["train"]
     return "trained on all other rows" if rows is None else f"trained on {rows} rows"
 
