@@ -1,12 +1,14 @@
 """`allennlp prune` on a tiny archive."""
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
 import torch
+from transformers import DistilBertConfig, DistilBertModel
 
 from sledgehammer.archives import open_archive
 from sledgehammer.calibration import fit_temperatures
@@ -16,7 +18,7 @@ from sledgehammer.commands.tradeoff import TradeoffCommand
 from sledgehammer.outputs import read_rows, run_all_exits
 from sledgehammer.pruning import shapes
 from tests.cli import allennlp, refused, run_command
-from tests.conftest import FIXTURES
+from tests.conftest import FIXTURES, TINY_BERT
 from tests.training import DEV, load, train
 
 TRAIN = str(FIXTURES / "sst/train.txt")
@@ -132,6 +134,26 @@ def test_engines_give_its_logits(pruned: Path, tmp_path: Path, runtime: str) -> 
         int8.mkdir()
         export(str(pruned), opened, Format(runtime, "int8"), int8)
         assert run_all_exits(*open_archive(str(int8)), rows).logits.isfinite().all()
+
+
+def test_distilled_backbone_from_training_to_engine(tmp_path: Path) -> None:
+    backbone = tmp_path / "distilbert"
+    shutil.copytree(TINY_BERT, backbone)
+    config = DistilBertConfig(vocab_size=169, dim=16, n_layers=4, n_heads=2, hidden_dim=32)
+    DistilBertModel(config).save_pretrained(backbone)
+    train(tmp_path / "run", dataset_reader__model_name=str(backbone))
+    small = tmp_path / "small.tar.gz"
+    archive = str(tmp_path / "run/model.tar.gz")
+    run_command(Prune(), archive, TRAIN, "-o", str(small), *HALF)
+    shutil.rmtree(backbone)
+    opened = open_archive(str(small))
+    assert {tuple(shape) for shape in shapes(opened.model.encoder)} == {(1, 8)}
+    for needed in ("onnx", "onnxruntime"):
+        pytest.importorskip(needed)
+    from sledgehammer.export.directory import Format, export
+
+    (tmp_path / "engine").mkdir()
+    export(str(small), opened, Format("onnx", "fp32"), tmp_path / "engine")
 
 
 def test_held_out_part_is_the_default_validation(tiny_archive: Path, tmp_path: Path) -> None:
