@@ -21,7 +21,7 @@ from sledgehammer.commands.common import ArchiveCommand, as_json, print_table, w
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.holdout import PARTS, split_path
 from sledgehammer.encoder import TokenTensors
-from sledgehammer.fine_tuning import fine_tune
+from sledgehammer.fine_tuning import adapted, fine_tune
 from sledgehammer.model import MultiExitClassifier
 from sledgehammer.outputs import (
     ExitOutputs,
@@ -217,8 +217,8 @@ def _prune(
     final = look("after pruning")
     if arguments.epochs:
         fine_tune(
-            model, opened.reader, data.rows, data.validation_rows, config,
-            arguments.epochs, arguments.learning_rate, arguments.cuda_device,
+            arguments.archive, model, opened.reader, data.rows, data.validation_rows,
+            adapted(config, arguments.epochs, arguments.learning_rate, arguments.cuda_device),
         )  # fmt: skip
         final = look("after fine-tuning")
     return _Outcome(before, parameters, accuracies, final)
