@@ -73,7 +73,7 @@ class _ActiveRows:
         if certainty is not None:
             self._certainty.append(seen[1])
             signals[CERTAINTY] = np.concatenate(self._certainty, axis=1)
-        return Evidence(np.stack(self._probs, axis=1), signals)
+        return Evidence(list(self._probs), signals)
 
     def transfer(self, columns: List[Tensor]) -> List[ndarray]:
         """Bring (rows, some) tensors to the host, and the lengths if they are not there yet."""

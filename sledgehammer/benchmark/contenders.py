@@ -133,8 +133,7 @@ class ForcedExits(ExitPolicy):
     sweeps = "exit"
 
     def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
-        rows, seen = evidence.probs.shape[:2]
-        return np.broadcast_to(settings["exit"] < seen, (rows,))
+        return np.broadcast_to(settings["exit"] < evidence.seen, (evidence.rows,))
 
 
 class _Transformers(_Torch):

@@ -44,7 +44,7 @@ class Batch:
     @property
     def evidence(self) -> Evidence:
         """What has been seen of the rows."""
-        return Evidence(np.stack(self.probs, axis=1), self.signals)
+        return Evidence(self.probs, self.signals)
 
     def see(self, probs: ndarray, signals: Arrays) -> None:
         """Add what the next exit says: (rows, labels), and (rows,) or (rows, exits)."""

@@ -240,12 +240,15 @@ class ExitPolicy:
 
     def decide(self, evidence: Evidence, settings: Settings) -> ndarray:
         """Which rows stop at the exit just computed, which is not the last one: (rows,), bool."""
-        rows, seen = evidence.probs.shape[:2]
-        capped = self.layers[seen] > settings["max_exit_layer"]
+        capped = self.layers[evidence.seen] > settings["max_exit_layer"]
         never = self.never(settings)
-        if not isinstance(never, ndarray) and never:
-            return np.broadcast_to(capped, (rows,))
-        return (self.stops(evidence, settings) & np.logical_not(never)) | capped
+        if isinstance(never, ndarray):
+            return (self.stops(evidence, settings) & ~never) | capped
+        # All rows have the same settings, which saves work.
+        if never or capped is True:
+            return np.broadcast_to(capped, (evidence.rows,))
+        stops = self.stops(evidence, settings)
+        return stops | capped if isinstance(capped, ndarray) else stops
 
     def plan(
         self, rows: int, signals: Mapping[str, ndarray], settings: Settings
@@ -262,7 +265,8 @@ class ExitPolicy:
 
         Positions of exits, (rows,); `None` if that depends on what the exits say.
         """
-        if not np.all(self.never(settings)):
+        never = self.never(settings)
+        if not (never.all() if isinstance(never, ndarray) else never):
             return None
         return np.broadcast_to(self.highest(settings), (rows,))
 

@@ -116,7 +116,7 @@ class BudgetPolicy(ExitPolicy):
 
     def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
         threshold = self.threshold(settings)
-        return (confidence(evidence.probs[:, -1]) >= threshold) & (threshold < 1.0)
+        return (confidence(evidence.last) >= threshold) & (threshold < 1.0)
 
     def threshold(self, settings: Settings) -> ndarray:
         """The thresholds on confidence that the budgets come to, () or (rows,), float32."""

@@ -30,7 +30,7 @@ class ConfidencePolicy(ExitPolicy):
     threshold: float
 
     def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
-        return confidence(evidence.probs[:, -1]) >= settings["threshold"]
+        return confidence(evidence.last) >= settings["threshold"]
 
     def grid(self, labels: int) -> List[float]:
         return unit_grid(above=1 / labels)  # no confidence is below

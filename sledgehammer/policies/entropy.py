@@ -34,7 +34,7 @@ class EntropyPolicy(ExitPolicy):
     entropy: float
 
     def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
-        return nats(evidence.probs[:, -1]) < settings["entropy"]
+        return nats(evidence.last) < settings["entropy"]
 
     def grid(self, labels: int) -> List[float]:
         # The largest entropy there is may round to a little more.

@@ -1,8 +1,10 @@
 """What policies know of a model and of its rows, and what steers them during a stream."""
 
-from dataclasses import dataclass, field
-from typing import Dict, Mapping, Optional, Protocol, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Dict, Mapping, Optional, Protocol, Sequence, Union
 
+import numpy as np
 from numpy import ndarray
 
 OF_EACH_EXIT = {"certainty"}
@@ -28,20 +30,47 @@ class Exits:
     shares: Optional[ndarray] = None
 
 
-@dataclass(frozen=True)
 class Evidence:
     """What has been seen of some rows.
 
     # Parameters
 
-    probs : `ndarray`
-        Shape (rows, exits so far, labels): calibrated probabilities, the current exit's last.
+    probs : `Union[ndarray, Sequence[ndarray]]`
+        Shape (rows, exits so far, labels): calibrated probabilities, the current exit's last. Or
+        one array an exit, (rows, labels): they are put together when a policy asks for them all.
     signals : `Mapping[str, ndarray]`, optional
         `certainty`: (rows, exits so far), in [0, 1]; `depth`: (rows, all exits), probabilities.
     """
 
-    probs: ndarray
-    signals: Mapping[str, ndarray] = field(default_factory=dict)
+    def __init__(
+        self,
+        probs: Union[ndarray, Sequence[ndarray]],
+        signals: Mapping[str, ndarray] = MappingProxyType({}),
+    ) -> None:
+        self._probs = probs
+        self.signals = signals
+
+    @property
+    def probs(self) -> ndarray:
+        """Those of all exits so far: (rows, exits so far, labels)."""
+        if not isinstance(self._probs, ndarray):
+            self._probs = np.stack(self._probs, axis=1)
+        return self._probs
+
+    @property
+    def last(self) -> ndarray:
+        """Those of the current exit: (rows, labels)."""
+        # With small texts every call of numpy is felt, so no more of them than need be.
+        return self._probs[:, -1] if isinstance(self._probs, ndarray) else self._probs[-1]
+
+    @property
+    def rows(self) -> int:
+        return len(self.last)
+
+    @property
+    def seen(self) -> int:
+        """How many exits have been seen."""
+        return self._probs.shape[1] if isinstance(self._probs, ndarray) else len(self._probs)
 
     def upto(self, exits: int) -> "Evidence":
         """What had been seen after so many exits."""

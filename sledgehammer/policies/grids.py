@@ -2,12 +2,13 @@
 
 from typing import Iterable, List
 
+import numpy as np
 from numpy import ndarray
 
 
 def confidence(probs: ndarray) -> ndarray:
     """The largest probability: (..., labels) -> (...)."""
-    return probs.max(axis=-1)
+    return np.maximum.reduce(probs, axis=-1)  # for few rows faster than `max`
 
 
 def unit_grid(above: float = 0.0) -> List[float]:

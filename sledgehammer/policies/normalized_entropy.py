@@ -35,7 +35,7 @@ class NormalizedEntropyPolicy(ExitPolicy):
     speed: float
 
     def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
-        return uncertainty(evidence.probs[:, -1]) <= settings["speed"]
+        return uncertainty(evidence.last) <= settings["speed"]
 
     def grid(self, labels: int) -> List[float]:
         return [round(1 - threshold, 6) for threshold in unit_grid()]

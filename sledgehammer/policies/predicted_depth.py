@@ -42,7 +42,7 @@ class PredictedDepthPolicy(ExitPolicy):
     coverage: float
 
     def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
-        position = evidence.probs.shape[1] - 1
+        position = evidence.seen - 1
         return _covered(evidence.signals["depth"])[:, position] >= settings["coverage"]
 
     def plan(

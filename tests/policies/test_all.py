@@ -193,10 +193,14 @@ def signalling() -> MultiExitClassifier:
     with torch.no_grad():
         for head in (*model.exits.parameters(), *model.depth.parameters()):  # type: ignore[union-attr]
             head.copy_(3 * torch.randn(head.shape))
-        for _ in range(2):  # so that the labels of each exit are about as frequent
-            logits = model.runner.run_all_exits(batch_of(random_rows(80, seed=1))).logits
-            for exit, difference in enumerate((logits[..., 0] - logits[..., 1]).median(0).values):
-                model.exits[exit].linear.bias[0] -= difference
+        tokens = batch_of(random_rows(80, seed=1))
+        logits, signals = model.runner.run_all_exits(tokens)
+        # So that each exit has both labels, is sure of some rows, and is the right depth of some.
+        for exit, head in enumerate(model.exits):
+            head.linear.bias[0] -= (logits[:, exit, 0] - logits[:, exit, 1]).median()
+            head.halting.bias -= signals["certainty"][:, exit].logit(eps=1e-6).median()
+        model.depth.linear.bias -= signals["depth"].clamp(min=1e-6).log().median(dim=0).values  # type: ignore[union-attr]
+        logits = model.runner.run_all_exits(tokens).logits
         model.store_shares(exit_shares(model.calibrated(logits).numpy()))
     return model
 
@@ -282,18 +286,22 @@ def signalling_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory / "model.tar.gz"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name, runtime",
+    [*((name, "onnx") for name in NAMES),
+     *((name, "openvino") for name in NAMES if ExitPolicy.by_name(name).needs)],
+)  # fmt: skip
 def test_exported_it_answers_as_the_archive(
-    signalling_archive: Path, tmp_path: Path, name: str
+    signalling_archive: Path, tmp_path: Path, name: str, runtime: str
 ) -> None:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnx")
+    for library in ("onnx", "onnxruntime", runtime.replace("onnx", "onnxruntime")):
+        pytest.importorskip(library)
     archive = tmp_path / "model.tar.gz"
     write_changed(str(signalling_archive), archive, {}, policy={"type": name})
     opened = open_archive(str(archive))
     policy = opened.model.policy
     (tmp_path / "engine").mkdir()
-    engine = export(str(archive), opened, Format("onnx", "fp32"), tmp_path / "engine")
+    engine = export(str(archive), opened, Format(runtime, "fp32"), tmp_path / "engine")
     assert engine.policy.config() == policy.config()
     rows = read_rows(opened.reader, str(FIXTURES / "sst/train.txt"))
     texts = [row.texts[0] for row in rows]
