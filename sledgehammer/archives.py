@@ -123,6 +123,33 @@ def archive_file(path: str) -> Path:
     return found
 
 
+def read_member(path: str, name: str) -> bytes:
+    """The content of a file within an archive.
+
+    # Raises
+
+    `ConfigurationError` if the archive has no such file.
+    """
+    with tarfile.open(archive_file(path), "r:*") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.name == name else None
+            if content is not None:
+                return content.read()
+    raise ConfigurationError(f"{path!r} has no {name}")
+
+
+def copy_folder(path: str, name: str, directory: Path) -> None:
+    """Write the files of a folder within an archive to a folder of that name in `directory`."""
+    (directory / name).mkdir()
+    with tarfile.open(archive_file(path), "r:*") as archive:
+        for member in archive:
+            if not member.isfile() or Path(member.name).parent != Path(name):
+                continue
+            content = archive.extractfile(member)
+            assert content is not None, "a regular file has content"
+            (directory / member.name).write_bytes(content.read())
+
+
 def check_target(target: Path, source: str, force: bool) -> None:
     """Raise a `ConfigurationError` if an archive must not be written to `target`."""
     check_folder(target)

@@ -211,6 +211,11 @@ class LayeredEncoder(torch.nn.Module):
         return self._family.takes_token_types
 
     @property
+    def layers(self) -> torch.nn.ModuleList:
+        """The transformer's own layers, lowest first; ALBERT, which shares them, has none."""
+        return self._family.layer_stack().layer
+
+    @property
     def hidden_size(self) -> int:
         return self.transformer.config.hidden_size
 

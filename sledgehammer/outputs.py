@@ -91,7 +91,7 @@ def run_all_exits(
 
     `ConfigurationError` for a label that the model does not know.
     """
-    label = _label_indices(model, rows)
+    label = label_indices(model, rows)
     outputs: Dict[str, List[Tensor]] = {name: [] for name in ("logits", *model.signals)}
     hashes, lengths, order = [], [], []
     device = model.temperatures.device
@@ -129,7 +129,13 @@ def token_batches(
         yield reader.tensors([encoded[i] for i in positions]), positions
 
 
-def _label_indices(model: ExitClassifier, rows: Iterable[Row]) -> Optional[Tensor]:
+def label_indices(model: ExitClassifier, rows: Iterable[Row]) -> Optional[Tensor]:
+    """The labels of rows as the model counts them: (rows,), long; `None` unless all have one.
+
+    # Raises
+
+    `ConfigurationError` for a label that the model does not know.
+    """
     known = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
     labels = [row.label for row in rows]
     for number, label in enumerate(labels, start=1):

@@ -20,5 +20,6 @@ from sledgehammer.commands import (  # noqa: E402,F401
     evaluate,
     export,
     predict,
+    prune,
     tradeoff,
 )

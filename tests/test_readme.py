@@ -41,7 +41,13 @@ def test_shell_blocks_run_in_order(tmp_path: Path) -> None:
             cwd=tmp_path, env=environment, capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, f"{block}\n{done.stderr[-3000:]}"
-    for written in ("curve.html", "sst_fast.tar.gz", "sst_calibrated.tar.gz", "reliability.png"):
+    for written in (
+        "curve.html",
+        "sst_fast.tar.gz",
+        "sst_calibrated.tar.gz",
+        "reliability.png",
+        "sst_small.tar.gz",
+    ):
         assert (tmp_path / "out" / written).stat().st_size > 1000
     for run in ("sst", "ag_news", "imdb_small", "snli", "multinli"):
         metrics = json.loads((tmp_path / "out" / run / "metrics.json").read_text())
