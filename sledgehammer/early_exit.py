@@ -212,30 +212,22 @@ class LayerwiseRunner:
         settings : `Settings`, optional
             In place of the policy's own; arrays of shape (rows,) where rows have their own.
         """
-        settings = policy.values if settings is None else settings
-        active = _ActiveRows(self._encoder.start(tokens), settings)
+        active = _ActiveRows(
+            self._encoder.start(tokens), policy.values if settings is None else settings
+        )
         collected = _Collected()
-        # Exits that no row could take need not be computed.
-        known = {}
-        if DEPTH in policy.needs:
-            assert self._depth is not None, "a policy is not bound to a model without its signals"
-            known = active.predict(self._depth(active.inputs))
-        planned = policy.plan(len(active.positions), known, settings)
-        plan = None if planned is None else planned.tolist()
+        plan = self._plan(active, policy)
         each_temperature = temperatures.unbind()
         for position, head in enumerate(self._exits):
             if plan is not None and position not in plan:
-                continue
+                continue  # nobody takes this exit
             active.inputs = self._advance(active.inputs, active.pooled, head)
             probs = torch.softmax(head.logits(active.pooled) / each_temperature[position], dim=-1)
             if position == len(self._exits) - 1:
                 collected.add(active.positions, position, probs)
                 break
             if plan is None:
-                certainty = None
-                if CERTAINTY in policy.needs:
-                    certainty = head.certainty(torch.stack(active.pooled, dim=1))
-                decided = policy.decide(active.see(probs, certainty), active.settings).tolist()
+                decided = _decide(active, policy, head, probs)
             else:
                 decided = [plan[row] == position for row in active.positions]
             if all(decided):
@@ -249,9 +241,26 @@ class LayerwiseRunner:
                 active.keep(staying, self._encoder)
         return collected.answers()
 
+    def _plan(self, active: _ActiveRows, policy: ExitPolicy) -> Optional[List[int]]:
+        """Each row's exit, if it is known before the run."""
+        known = {}
+        if DEPTH in policy.needs:
+            assert self._depth is not None, "a policy is not bound to a model without its signals"
+            known = active.predict(self._depth(active.inputs))
+        planned = policy.plan(len(active.positions), known, active.settings)
+        return None if planned is None else planned.tolist()
+
     def _advance(self, inputs: LayerInput, pooled: List[Tensor], head: ExitHead) -> LayerInput:
         """Run the layers up to the exit's, adding one pooled state a layer to `pooled`."""
         for layer in range(len(pooled), head.layer + 1):
             inputs = self._encoder.run_layer(layer, inputs)
             pooled.append(self._pool(inputs))
         return inputs
+
+
+def _decide(active: _ActiveRows, policy: ExitPolicy, head: ExitHead, probs: Tensor) -> List[bool]:
+    """Which of the rows that run stop at this exit, which gave them these probabilities."""
+    certainty = None
+    if CERTAINTY in policy.needs:
+        certainty = head.certainty(torch.stack(active.pooled, dim=1))
+    return policy.decide(active.see(probs, certainty), active.settings).tolist()
