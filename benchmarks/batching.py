@@ -35,8 +35,9 @@ def half_early(material: Material) -> "tuple[float, List[int]]":
     middle = len(highest) // 2
     # Between two confidences, so that rounding decides nothing.
     threshold = float((highest[middle - 1] + highest[middle]) / 2)
-    given = torch.full((len(rows),), threshold)
-    return threshold, model.answer(logits, given).exit.tolist()
+    return threshold, model.answer(
+        logits, {**model.policy.values, "threshold": threshold}
+    ).exit.tolist()
 
 
 @torch.no_grad()

@@ -164,7 +164,7 @@ def write_changed(
     source: str,
     target: Path,
     weights: Dict[str, Tensor],
-    threshold: Optional[float] = None,
+    policy: Optional[Dict[str, Any]] = None,
     extra: Optional[Dict[str, bytes]] = None,
     dtype: Optional[str] = None,
 ) -> None:
@@ -177,8 +177,8 @@ def write_changed(
         See `check_target`. It appears when it is whole.
     weights : `Dict[str, Tensor]`
         Entries of the model's state to put in the place of the old ones.
-    threshold : `float`, optional
-        The policy's, if it changes.
+    policy : `Dict[str, Any]`, optional
+        The policy's config, if it changes.
     extra : `Dict[str, bytes]`, optional
         More files, by name; they replace those that are there.
     dtype : `str`, optional
@@ -186,8 +186,8 @@ def write_changed(
     """
     extra = extra or {}
     changes = {_WEIGHTS: lambda old: _changed_weights(old, weights)}
-    if threshold is not None or dtype is not None:
-        changes[_CONFIG] = lambda old: changed_config(old, threshold, dtype)
+    if policy is not None or dtype is not None:
+        changes[_CONFIG] = lambda old: changed_config(old, policy, dtype)
     with (
         replacing(target) as partial,
         tarfile.open(archive_file(source), "r:*") as old,
@@ -220,11 +220,13 @@ def _changed_weights(old: bytes, weights: Dict[str, Tensor]) -> bytes:
     return new.getvalue()
 
 
-def changed_config(old: bytes, threshold: Optional[float], dtype: Optional[str] = None) -> bytes:
-    """An archive's config with another threshold or number format of inference."""
+def changed_config(
+    old: bytes, policy: Optional[Dict[str, Any]], dtype: Optional[str] = None
+) -> bytes:
+    """An archive's config with another policy or number format of inference."""
     config: Dict[str, Any] = json.loads(old)
-    if threshold is not None:
-        config["model"].setdefault("policy", {"type": "confidence"})["threshold"] = threshold
+    if policy is not None:
+        config["model"]["policy"] = policy
     if dtype is not None:
         config["model"]["inference_dtype"] = dtype
     return json.dumps(config, indent=4).encode()

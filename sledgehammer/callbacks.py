@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
 import torch
 from allennlp.common.util import dump_metrics
@@ -19,7 +19,9 @@ from sledgehammer.calibration import (
 from sledgehammer.distributed import gather_rows
 from sledgehammer.metrics import AnswerStatistics
 from sledgehammer.model import MultiExitClassifier
+from sledgehammer.policies import exit_shares
 from sledgehammer.seen import row_hashes
+from sledgehammer.signals import SIGNALS
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class CalibrationCallback(TrainerCallback):
     def __init__(self, serialization_dir: str) -> None:
         super().__init__(serialization_dir)
         self._logits: List[Tensor] = []
+        self._signals: Dict[str, List[Tensor]] = {name: [] for name in SIGNALS}
         self._labels: List[Tensor] = []
         self._hashes: List[Tensor] = []
 
@@ -64,6 +67,8 @@ class CalibrationCallback(TrainerCallback):
             return
         for inputs, outputs in zip(batch_inputs, batch_outputs):
             self._logits.append(outputs["logits"].detach().float().cpu())
+            for name in self._model.signals:
+                self._signals[name].append(outputs[name].detach().cpu())
             label = inputs["label"]
             assert isinstance(label, Tensor)
             self._labels.append(label.cpu())
@@ -82,8 +87,10 @@ class CalibrationCallback(TrainerCallback):
         logits = gather_rows(torch.cat(self._logits))
         label = gather_rows(torch.cat(self._labels))
         hashes = gather_rows(torch.cat(self._hashes))
+        signals = {n: gather_rows(torch.cat(self._signals.pop(n))) for n in self._model.signals}
+        self._signals = {name: [] for name in SIGNALS}
         self._logits, self._labels, self._hashes = [], [], []
-        found = calibrate(self._model, logits, label)
+        found = calibrate(self._model, logits, label, signals)
         self._model.seen.temperatures = hashes.to(self._model.temperatures.device)
         tracker = trainer._metric_tracker
         prefixes = ["validation_"] + ["best_validation_"] * tracker.is_best_so_far()
@@ -141,8 +148,13 @@ def _model_of(trainer: Optional[GradientDescentTrainer]) -> MultiExitClassifier:
     return model
 
 
-def calibrate(model: MultiExitClassifier, logits: Tensor, label: Tensor) -> Dict[str, float]:
-    """Set the model's temperatures from logits of all exits; report what that changed.
+def calibrate(
+    model: MultiExitClassifier,
+    logits: Tensor,
+    label: Tensor,
+    signals: Optional[Mapping[str, Tensor]] = None,
+) -> Dict[str, float]:
+    """Set the model's temperatures, and what budgets go by, from logits of all exits.
 
     # Parameters
 
@@ -151,12 +163,15 @@ def calibrate(model: MultiExitClassifier, logits: Tensor, label: Tensor) -> Dict
         Shape (rows, exits, labels), uncalibrated, on the CPU.
     label : `Tensor`
         Shape (rows,), on the CPU.
+    signals : `Mapping[str, Tensor]`, optional
+        Those of the model, on the CPU, by name.
 
     # Returns
 
     Temperature and expected calibration error of each exit, and the policy's figures, by name.
     """
     temperatures = fit_temperatures(logits, label)
+    device = model.temperatures.device
     model.temperatures.copy_(torch.tensor(temperatures))
     found: Dict[str, float] = {}
     for position, (layer, temperature) in enumerate(zip(model.exit_layers, temperatures)):
@@ -173,7 +188,8 @@ def calibrate(model: MultiExitClassifier, logits: Tensor, label: Tensor) -> Dict
             confidence, predicted = probs.max(dim=-1)
             error = expected_calibration_error(confidence, predicted == label)
             found[f"exit_{layer}_ece_{when}"] = error
-    answers = model.answer(logits.to(model.temperatures.device))
+    model.store_shares(exit_shares(model.calibrated(logits.to(device)).cpu().numpy()))
+    answers = model.answer(logits.to(device), signals=signals)
     confidence, predicted = answers.probs.cpu().max(dim=-1)
     statistics = AnswerStatistics(model.exit_layers, model.full_layers)
     statistics(answers.exit.cpu(), confidence, predicted == label)

@@ -1,4 +1,4 @@
-"""Choosing a threshold from a measured curve."""
+"""Choosing a policy's setting from a measured curve."""
 
 from dataclasses import dataclass
 from typing import List, Optional, Sequence
@@ -10,7 +10,7 @@ from sledgehammer.tradeoff import Point
 
 @dataclass(frozen=True)
 class Wish:
-    """What the chosen threshold must give on the data.
+    """What the chosen setting must give on the data.
 
     # Parameters
 

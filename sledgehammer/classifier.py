@@ -1,7 +1,8 @@
 """What all classifiers with several exits share: the pass over a batch, answers and metrics."""
 
-from typing import Any, Dict, List, Optional, Protocol, Sequence, Union
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Union
 
+import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
@@ -12,9 +13,11 @@ from sledgehammer.early_exit import Answers, GradientFlow
 from sledgehammer.encoder import TokenTensors
 from sledgehammer.metrics import AnswerStatistics, ExitAccuracy
 from sledgehammer.objectives import UNLABELLED, ExitBatch, ExitObjective, JointObjective
-from sledgehammer.policies import ConfidencePolicy, ExitPolicy
+from sledgehammer.policies import ConfidencePolicy, Evidence, ExitPolicy, Exits, Settings
+from sledgehammer.policies.budget import KNOTS
+from sledgehammer.policy_registry import configuration_errors
 from sledgehammer.seen import SeenRows
-from sledgehammer.signals import AllExits, rows_of, signal_loss
+from sledgehammer.signals import SIGNALS, AllExits, rows_of, signal_loss
 
 
 class Runner(Protocol):
@@ -30,7 +33,7 @@ class Runner(Protocol):
         tokens: TokenTensors,
         temperatures: Tensor,
         policy: ExitPolicy,
-        threshold: Optional[Tensor] = None,
+        settings: Optional[Settings] = None,
     ) -> Answers:
         """Run each row until `policy` lets it exit; the last exit answers the rest."""
 
@@ -51,12 +54,21 @@ class ExitClassifier(Model):
     objective : `ExitObjective`, optional (default = `joint`)
     policy : `ExitPolicy`, optional (default = `confidence`)
     label_namespace : `str`, optional (default = `"labels"`)
+    signals : `Sequence[str]`, optional
+        The learned signals that the model gives, for policies that go by them.
+
+    # Raises
+
+    `ConfigurationError` if the policy needs what the model does not have.
     """
 
     default_predictor = "sledgehammer"
 
     temperatures: Tensor
     """Shape (exits,): a buffer, so that weights and archives carry it."""
+
+    exit_shares: Tensor
+    """Where rows stop at which threshold (see `policies.exit_shares`): a buffer too."""
 
     runner: Runner
     """Set by the subclass."""
@@ -72,15 +84,20 @@ class ExitClassifier(Model):
         objective: Optional[ExitObjective] = None,
         policy: Optional[ExitPolicy] = None,
         label_namespace: str = "labels",
+        signals: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(vocab, **kwargs)
         self.exit_layers = list(exit_layers)
         self.full_layers = full_layers
         self.objective = objective or JointObjective()
-        self.policy = policy or ConfidencePolicy()
         self.label_namespace = label_namespace
+        self.signals = list(signals)
         self.register_buffer("temperatures", torch.ones(len(exit_layers)))
+        # Zeros before calibration. It has one shape, so that any weights can be loaded.
+        self.register_buffer("exit_shares", torch.zeros(KNOTS, 1 + len(exit_layers)))
+        self._register_load_state_dict_pre_hook(self._adopt_shares)
+        self.policy = policy or ConfidencePolicy()
         # Looked up for every answer, so on the model's device; archives need not carry them.
         layers = torch.tensor(self.exit_layers)
         self.register_buffer("_layer_of_exit", layers, persistent=False)
@@ -91,6 +108,38 @@ class ExitClassifier(Model):
         for as long as a training run lasts."""
         self._statistics = AnswerStatistics(exit_layers, full_layers)
         self._exit_accuracy = ExitAccuracy(exit_layers)
+
+    @property
+    def policy(self) -> ExitPolicy:
+        """When rows stop; a policy that is set is bound to this model.
+
+        # Raises
+
+        `ConfigurationError` when it is set, if it needs what this model does not have.
+        """
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: ExitPolicy) -> None:
+        self._bind(policy, self.exit_shares)
+        self._policy = policy
+
+    def store_shares(self, shares: np.ndarray) -> None:
+        """Keep what `policies.exit_shares` made of calibration data, for a budget."""
+        self.exit_shares.copy_(torch.from_numpy(shares))
+        self._bind(self.policy, self.exit_shares)
+
+    def shares_on_host(self) -> Optional[np.ndarray]:
+        """What `store_shares` was given, if it was."""
+        return _on_host(self.exit_shares)
+
+    def _bind(self, policy: ExitPolicy, shares: Tensor) -> None:
+        with configuration_errors():
+            policy.bind(Exits(self.exit_layers, self.signals, _on_host(shares)))
+
+    def _adopt_shares(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
+        """Archives of older versions have none."""
+        self._bind(self.policy, state_dict.setdefault(prefix + "exit_shares", self.exit_shares))
 
     @property
     def labels(self) -> List[str]:
@@ -117,7 +166,7 @@ class ExitClassifier(Model):
         tokens: TokenTensors,
         label: Optional[Tensor] = None,
         metadata: Optional[List[Dict[str, Any]]] = None,
-        threshold: Optional[Tensor] = None,
+        settings: Optional[Sequence[Sequence[float]]] = None,
     ) -> Dict[str, Any]:
         """Classify a batch.
 
@@ -129,21 +178,23 @@ class ExitClassifier(Model):
             Shape (rows,); `UNLABELLED` for a training row without one.
         metadata : `List[Dict[str, Any]]`, optional
             Ignored.
-        threshold : `Tensor`, optional
-            Shape (rows,): thresholds of single rows, in place of the policy's own.
+        settings : `Sequence[Sequence[float]]`, optional
+            A row's settings each, as of `ExitPolicy.row`, in place of the policy's own.
 
         # Returns
 
         `probs` (rows, labels), calibrated; `confidence`, `exit_layer`, `layers_run` and
         `layer_speedup`, each (rows,); `loss` if there are labels: the objective's, and that of
         the signals, where all exits run, else the mean negative log-likelihood of the answers.
-        Where all exits run also `logits` (rows, exits, labels), uncalibrated.
+        Where all exits run also `logits` (rows, exits, labels), uncalibrated, and the signals that
+        the model has (see `AllExits`).
         """
         output: Dict[str, Any] = {}
+        own = None if settings is None else self.policy.columns(settings)
         if self.training or self.always_run_all_exits:
             found = self.runner.run_all_exits(tokens, self.objective.gradients)
-            answers = self.answer(found.logits.detach(), threshold)
-            output["logits"] = found.logits
+            answers = self.answer(found.logits.detach(), own, found.signals)
+            output.update(logits=found.logits, **found.signals)
             if label is not None:
                 batch = ExitBatch(found.logits, label, tokens, self.exit_layers, self.training)
                 output["loss"] = self.objective.loss(batch)
@@ -153,9 +204,9 @@ class ExitClassifier(Model):
                     output["loss"] = output["loss"] + signal_loss(found, label[known])
                 self._exit_accuracy(found.logits, label[known])
         else:
-            answers = self.runner.run_until_answered(
-                tokens, self.temperatures, self.policy, threshold
-            )
+            if unready := self.policy.unready():
+                raise ConfigurationError(unready)
+            answers = self.runner.run_until_answered(tokens, self.temperatures, self.policy, own)
             if label is not None:
                 # A probability may be too small for float32: the loss stays a number.
                 smallest = torch.finfo(answers.probs.dtype).tiny
@@ -172,18 +223,28 @@ class ExitClassifier(Model):
         # Only training has rows without a label; to pick rows, a GPU must be waited for.
         return label != UNLABELLED if self.training else slice(None)
 
-    def answer(self, logits: Tensor, threshold: Optional[Tensor] = None) -> Answers:
+    def answer(
+        self,
+        logits: Tensor,
+        settings: Optional[Settings] = None,
+        signals: Optional[Mapping[str, Tensor]] = None,
+    ) -> Answers:
         """What the policy would have answered, given the logits of all exits.
 
         # Parameters
 
         logits : `Tensor`
             Shape (rows, exits, labels), uncalibrated.
-        threshold : `Tensor`, optional
-            Shape (rows,).
+        settings : `Settings`, optional
+            In place of the policy's own; arrays of shape (rows,) where rows have their own.
+        signals : `Mapping[str, Tensor]`, optional
+            Those of `AllExits`, if the policy needs some.
         """
         probs = self.calibrated(logits)
-        answered_by = self.policy.replay(probs, threshold)
+        arrays = {n: signal.detach().cpu().numpy() for n, signal in (signals or {}).items()}
+        evidence = Evidence(probs.detach().cpu().numpy(), arrays)
+        positions = self.policy.replay(evidence, settings)
+        answered_by = torch.from_numpy(positions).to(probs.device)
         rows = torch.arange(len(probs), device=probs.device)
         return Answers(answered_by, probs[rows, answered_by])
 
@@ -196,7 +257,7 @@ class ExitClassifier(Model):
         """Add `label`, and give `probs` by label name. What is not a row's own is left out."""
         names = self.labels
         probs = output_dict["probs"].tolist()
-        readable = {k: v for k, v in output_dict.items() if k not in ("loss", "logits")}
+        readable = {k: v for k, v in output_dict.items() if k not in ("loss", "logits", *SIGNALS)}
         readable["probs"] = [{names[i]: p for i, p in enumerate(row)} for row in probs]
         readable["label"] = [names[row.index(max(row))] for row in probs]
         return readable
@@ -218,3 +279,7 @@ class ExitClassifier(Model):
             "layers_run": exit_layer + 1,
             "layer_speedup": self._speedup_of_exit.index_select(0, answers.exit),
         }
+
+
+def _on_host(shares: Tensor) -> Optional[np.ndarray]:
+    return shares.cpu().numpy() if bool(shares.any()) else None

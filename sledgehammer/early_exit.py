@@ -6,14 +6,16 @@ cut, so that nothing is computed for a row after its exit.
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
+import numpy as np
 import torch
+from numpy import ndarray
 from torch import Tensor
 
 from sledgehammer.encoder import LayeredEncoder, LayerInput, Pooling, TokenTensors
 from sledgehammer.exits import ExitHead
-from sledgehammer.policies import ExitPolicy
+from sledgehammer.policies import Evidence, ExitPolicy, Settings, select
 from sledgehammer.signals import CERTAINTY, DEPTH, AllExits, DepthHead
 
 
@@ -44,35 +46,62 @@ class Answers:
 class _ActiveRows:
     """The rows that still run, and all that belongs to them.
 
-    What decides over the next step is kept on the host, so that only the decisions themselves
-    have to come from the device.
+    What decides over the next step is kept on the host, so that an exit's probabilities are all
+    that has to come from the device.
     """
 
-    def __init__(self, inputs: LayerInput, threshold: Optional[Tensor]) -> None:
+    def __init__(self, inputs: LayerInput, settings: Settings) -> None:
         self.inputs = inputs
-        self.threshold = threshold  # (rows,)
+        self.settings = settings
         self.pooled: List[Tensor] = []  # one a layer run: (rows, hidden)
-        self.probs: List[Tensor] = []  # one an exit passed: (rows, labels)
         self.positions = list(range(len(inputs.mask)))  # in the whole batch
-        self._lengths: List[int] = []  # real tokens; known from the first decision on
+        self._probs: List[ndarray] = []  # on the host, one an exit passed: (rows, labels)
+        self._certainty: List[ndarray] = []  # the same: (rows, 1)
+        self._depth: Optional[ndarray] = None  # on the host: (rows, exits)
+        self._lengths: List[int] = []  # real tokens; known from the first transfer on
 
-    def decided(self, stops: Tensor) -> List[bool]:
-        """The (rows,) decisions, on the host: an exit's one transfer from the device."""
-        if len(self.positions) == 1 or self._lengths:
-            return stops.tolist()
-        lengths = self.inputs.mask.sum(dim=1)
-        decisions, self._lengths = torch.stack([stops.long(), lengths]).tolist()
-        return decisions
+    def predict(self, depth: Tensor) -> Dict[str, ndarray]:
+        """Bring the (rows, exits) predictions of the depth to the host."""
+        (self._depth,) = self.transfer([depth])
+        return {DEPTH: self._depth}
+
+    def see(self, probs: Tensor, certainty: Optional[Tensor]) -> Evidence:
+        """Add an exit's (rows, labels) probabilities, and its certainty: one transfer."""
+        seen = self.transfer([probs] if certainty is None else [probs, certainty[:, None]])
+        self._probs.append(seen[0])
+        signals = {} if self._depth is None else {DEPTH: self._depth}
+        if certainty is not None:
+            self._certainty.append(seen[1])
+            signals[CERTAINTY] = np.concatenate(self._certainty, axis=1)
+        return Evidence(list(self._probs), signals)
+
+    def transfer(self, columns: List[Tensor]) -> List[ndarray]:
+        """Bring (rows, some) tensors to the host, and the lengths if they are not there yet."""
+        parts = [column.detach().float() for column in columns]
+        lengths_too = len(self.positions) > 1 and not self._lengths
+        if lengths_too:
+            parts.append(self.inputs.mask.sum(dim=1, keepdim=True).float())
+        table = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).cpu().numpy()
+        if lengths_too:
+            self._lengths = table[:, -1].astype(int).tolist()
+        if len(parts) == 1:
+            return [table]
+        ends = np.cumsum([column.size(1) for column in columns])
+        return np.split(table, ends, axis=1)[: len(columns)]
 
     def keep(self, staying: List[int], encoder: LayeredEncoder) -> None:
         """Go on with some of the rows, and without the columns that only the others needed."""
+        if not self._lengths:
+            self.transfer([self.inputs.mask[:, :0]])
         self.positions = [self.positions[i] for i in staying]
         self._lengths = [self._lengths[i] for i in staying]
         rows = _indices(staying, self.inputs.mask.device)
         self.inputs = encoder.narrow(self.inputs, rows, max(self._lengths))
         self.pooled = [state[rows] for state in self.pooled]
-        self.probs = [probs[rows] for probs in self.probs]
-        self.threshold = None if self.threshold is None else self.threshold[rows]
+        self._probs = [probs[staying] for probs in self._probs]
+        self._certainty = [certainty[staying] for certainty in self._certainty]
+        self._depth = None if self._depth is None else self._depth[staying]
+        self.settings = select(self.settings, staying)
 
 
 class _Collected:
@@ -170,7 +199,7 @@ class LayerwiseRunner:
         tokens: TokenTensors,
         temperatures: Tensor,
         policy: ExitPolicy,
-        threshold: Optional[Tensor] = None,
+        settings: Optional[Settings] = None,
     ) -> Answers:
         """Run each row until `policy` lets it exit; the last exit answers the rest.
 
@@ -180,24 +209,27 @@ class LayerwiseRunner:
         temperatures : `Tensor`
             Shape (exits,).
         policy : `ExitPolicy`
-        threshold : `Optional[Tensor]`
-            Shape (rows,): for single rows, in place of the policy's own.
+        settings : `Settings`, optional
+            In place of the policy's own; arrays of shape (rows,) where rows have their own.
         """
-        active = _ActiveRows(self._encoder.start(tokens), threshold)
+        active = _ActiveRows(
+            self._encoder.start(tokens), policy.values if settings is None else settings
+        )
         collected = _Collected()
-        # Exits that no row could take need not be computed.
-        first = 0 if policy.may_exit(threshold) else len(self._exits) - 1
+        plan = self._plan(active, policy)
         each_temperature = temperatures.unbind()
-        for position, head in enumerate(self._exits[first:], start=first):
+        for position, head in enumerate(self._exits):
+            if plan is not None and position not in plan:
+                continue  # nobody takes this exit
             active.inputs = self._advance(active.inputs, active.pooled, head)
-            logits = head.logits(active.pooled)
-            probs = torch.softmax(logits / each_temperature[position], dim=-1)
+            probs = torch.softmax(head.logits(active.pooled) / each_temperature[position], dim=-1)
             if position == len(self._exits) - 1:
                 collected.add(active.positions, position, probs)
                 break
-            active.probs.append(probs)
-            stops = policy.should_exit(torch.stack(active.probs, dim=1), active.threshold)
-            decided = active.decided(stops)
+            if plan is None:
+                decided = _decide(active, policy, head, probs)
+            else:
+                decided = [plan[row] == position for row in active.positions]
             if all(decided):
                 collected.add(active.positions, position, probs)
                 break
@@ -209,9 +241,26 @@ class LayerwiseRunner:
                 active.keep(staying, self._encoder)
         return collected.answers()
 
+    def _plan(self, active: _ActiveRows, policy: ExitPolicy) -> Optional[List[int]]:
+        """Each row's exit, if it is known before the run."""
+        known = {}
+        if DEPTH in policy.needs:
+            assert self._depth is not None, "a policy is not bound to a model without its signals"
+            known = active.predict(self._depth(active.inputs))
+        planned = policy.plan(len(active.positions), known, active.settings)
+        return None if planned is None else planned.tolist()
+
     def _advance(self, inputs: LayerInput, pooled: List[Tensor], head: ExitHead) -> LayerInput:
         """Run the layers up to the exit's, adding one pooled state a layer to `pooled`."""
         for layer in range(len(pooled), head.layer + 1):
             inputs = self._encoder.run_layer(layer, inputs)
             pooled.append(self._pool(inputs))
         return inputs
+
+
+def _decide(active: _ActiveRows, policy: ExitPolicy, head: ExitHead, probs: Tensor) -> List[bool]:
+    """Which of the rows that run stop at this exit, which gave them these probabilities."""
+    certainty = None
+    if CERTAINTY in policy.needs:
+        certainty = head.certainty(torch.stack(active.pooled, dim=1))
+    return policy.decide(active.see(probs, certainty), active.settings).tolist()

@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import List, Optional
+from typing import Optional
 
 import torch
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Vocabulary
 from allennlp.models import Archive
-from numpy import ndarray
 from torch import Tensor
 
 from sledgehammer.classifier import ExitClassifier
@@ -17,7 +16,8 @@ from sledgehammer.early_exit import Answers, GradientFlow
 from sledgehammer.encoder import TokenTensors
 from sledgehammer.engine import Engine, EngineError, load
 from sledgehammer.engine.runtimes import Arrays
-from sledgehammer.policies import ExitPolicy
+from sledgehammer.policies import ExitPolicy, Settings
+from sledgehammer.policy_registry import RegisteredPolicy
 from sledgehammer.signals import AllExits
 
 
@@ -31,23 +31,21 @@ class EngineRunner:
         self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
     ) -> AllExits:
         """What every exit says of every row; there are no gradients."""
-        return AllExits(torch.from_numpy(self._engine.run_all_exits(self._arrays(tokens))), {})
+        logits, signals = self._engine.run_all_exits(self._arrays(tokens))
+        return AllExits(
+            torch.from_numpy(logits), {n: torch.from_numpy(s) for n, s in signals.items()}
+        )
 
     def run_until_answered(
         self,
         tokens: TokenTensors,
         temperatures: Tensor,
         policy: ExitPolicy,
-        threshold: Optional[Tensor] = None,
+        settings: Optional[Settings] = None,
     ) -> Answers:
         """Run each row until `policy` lets it exit; the temperatures are the engine's own."""
-
-        def stops(probs: List[ndarray], rows: ndarray) -> ndarray:
-            so_far = torch.stack([torch.from_numpy(p) for p in probs], dim=1)
-            own = None if threshold is None else threshold[torch.from_numpy(rows)]
-            return policy.should_exit(so_far, own).numpy()
-
-        exits, probs = self._engine.run_until_answered(self._arrays(tokens), stops)
+        own = policy.values if settings is None else settings
+        exits, probs = self._engine.run_until_answered(self._arrays(tokens), policy, own)
         return Answers(torch.from_numpy(exits), torch.from_numpy(probs))
 
     def _arrays(self, tokens: TokenTensors) -> Arrays:
@@ -76,7 +74,10 @@ class ExportedClassifier(ExitClassifier):
             manifest.full_layers,
             policy=policy,
             label_namespace=label_namespace,
+            signals=manifest.signals,
         )
+        if engine.exits.shares is not None:
+            self.store_shares(engine.exits.shares)
         self.engine = engine
         self.temperatures.copy_(torch.tensor(manifest.temperatures))
         self.runner = EngineRunner(engine)
@@ -108,7 +109,7 @@ def load_exported(directory: Path, overrides: str = "") -> Archive:
     vocab = Vocabulary(non_padded_namespaces=[namespace])
     for label in manifest.labels:
         vocab.add_token_to_namespace(label, namespace)
-    policy = ExitPolicy.from_params(model_config.get("policy", {}))
+    policy = RegisteredPolicy.from_params(model_config.get("policy", {}))
     model = ExportedClassifier(vocab, engine, policy, namespace)
     seen = json.loads((directory / "seen.json").read_text(encoding="utf-8"))
     for name, hashes in seen.items():

@@ -4,7 +4,6 @@ Free of AllenNLP and torch, since exported engines answer the same lines.
 """
 
 import json
-import math
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 CUSTOMARY_NAMES = {"text": "sentence"}
@@ -46,19 +45,6 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def valid_threshold(value: Any, name: str = "threshold") -> float:
-    """`value` as a float, if it is a number in [0, 1].
-
-    # Raises
-
-    `ValueError` otherwise.
-    """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or math.isnan(value) or not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}")
-    return float(value)
 
 
 def summary_of_bad_lines(numbers: Sequence[int]) -> str:

@@ -1,7 +1,7 @@
-"""Wall-clock times of a model at several thresholds, taken in one run."""
+"""Wall-clock times of a model at several settings of its policy, taken in one run."""
 
 from dataclasses import dataclass
-from typing import Callable, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence
 
 import torch
 from allennlp.nn import util
@@ -14,25 +14,34 @@ from sledgehammer.timing import alternate
 
 @dataclass(frozen=True)
 class MeasuredPoint:
-    """One threshold's figures on the measured rows.
+    """One setting's figures on the measured rows.
 
     # Parameters
 
-    threshold : `float`
+    setting : `float`
+        The value of what the policy sweeps.
     mean_layers, layer_speedup : `float`
     milliseconds : `float`
         Per text, median over the rounds; with its quartiles.
     speedup : `float`
-        Wall-clock, against threshold 1.0 in the same round; median, with its quartiles.
+        Wall-clock, against the full model in the same round; median, with its quartiles.
+    name : `str`, optional (default = `"threshold"`)
+        What the setting is called.
     """
 
-    threshold: float
+    setting: float
     mean_layers: float
     layer_speedup: float
     milliseconds: float
     milliseconds_quartiles: List[float]
     speedup: float
     speedup_quartiles: List[float]
+    name: str = "threshold"
+
+    def figures(self) -> Dict[str, Any]:
+        """All of it, the setting under its own name."""
+        rest = {k: v for k, v in vars(self).items() if k not in ("setting", "name")}
+        return {self.name: self.setting, **rest}
 
 
 @dataclass(frozen=True)
@@ -51,11 +60,11 @@ def measure(
     model: ExitClassifier,
     reader: TransformerReader,
     rows: Sequence[Row],
-    thresholds: Sequence[float],
+    settings: Sequence[float],
     batch_size: int = 1,
     rounds: int = 7,
 ) -> Measurement:
-    """Time the model, tokenising apart, on some rows at some thresholds, of which one is 1.0.
+    """Time the model, tokenising apart, on some rows at some settings, of which one is the full model's.
 
     Batches hold rows of about the same length.
     """
@@ -65,32 +74,35 @@ def measure(
     ]
     layers = {}
 
-    def runner(threshold: float) -> Callable[[], None]:
+    policy = model.policy
+
+    def runner(setting: float) -> Callable[[], None]:
         def run() -> None:
-            model.policy.threshold = threshold
+            policy.swept = setting
             with torch.no_grad():
                 run = [model(tokens)["layers_run"] for tokens in batches]
-            layers[threshold] = float(torch.cat(run).double().mean())
+            layers[setting] = float(torch.cat(run).double().mean())
 
         return run
 
-    before = model.policy.threshold
+    before = policy.swept
     try:
-        timings = alternate({t: runner(t) for t in thresholds}, rounds)
+        timings = alternate({s: runner(s) for s in settings}, rounds)
     finally:
-        model.policy.threshold = before
+        policy.swept = before
     points = []
-    for threshold, timing in timings.items():
-        ratio = timing.ratio(timings[1.0])
+    for setting, timing in timings.items():
+        ratio = timing.ratio(timings[policy.full])
         points.append(
             MeasuredPoint(
-                threshold,
-                layers[threshold],
-                model.full_layers / layers[threshold],
+                setting,
+                layers[setting],
+                model.full_layers / layers[setting],
                 1000 * timing.median / len(rows),
                 [1000 * seconds / len(rows) for seconds in timing.quartiles],
                 ratio.median,
                 ratio.quartiles,
+                policy.sweeps,
             )
         )
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"

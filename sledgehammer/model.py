@@ -18,7 +18,7 @@ from sledgehammer.encoder import LayeredEncoder, check_supported
 from sledgehammer.exits import ExitHead
 from sledgehammer.number_format import FormatRunner, checked_dtype
 from sledgehammer.objectives import ExitObjective
-from sledgehammer.policies import ExitPolicy
+from sledgehammer.policy_registry import RegisteredPolicy
 from sledgehammer.signals import CERTAINTY, DEPTH, DepthHead, checked_signals
 
 
@@ -72,11 +72,11 @@ class MultiExitClassifier(ExitClassifier):
         pooling: str = "first",
         dropout: float = 0.1,
         objective: Optional[ExitObjective] = None,
-        policy: Optional[ExitPolicy] = None,
+        policy: Optional[RegisteredPolicy] = None,
         label_namespace: str = "labels",
         pretrained_weights: bool = True,
         signals: Sequence[str] = (),
-        inference_dtype: Any = "float32",  # not str: see `ConfidencePolicy`
+        inference_dtype: Any = "float32",  # not str: AllenNLP would make one of anything
         # AllenNLP's own. With **kwargs it would ask a config for the base's `full_layers` too.
         regularizer: Optional[RegularizerApplicator] = None,
         serialization_dir: Optional[str] = None,
@@ -87,12 +87,11 @@ class MultiExitClassifier(ExitClassifier):
         )
         super().__init__(
             vocab, exit_layers, encoder.full_layers, objective, policy, label_namespace,
-            regularizer=regularizer, serialization_dir=serialization_dir,
+            checked_signals(signals), regularizer=regularizer, serialization_dir=serialization_dir,
             ddp_accelerator=ddp_accelerator,
         )  # fmt: skip
         self.encoder = encoder
         self.pooling = pooling
-        self.signals = checked_signals(signals)
         exits = [
             ExitHead(layer, encoder.hidden_size, len(self.labels), dropout, CERTAINTY in signals)
             for layer in exit_layers

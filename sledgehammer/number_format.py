@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sledgehammer.early_exit import Answers, GradientFlow, LayerwiseRunner
 from sledgehammer.encoder import LayeredEncoder, TokenTensors
-from sledgehammer.policies import ExitPolicy
+from sledgehammer.policies import ExitPolicy, Settings
 from sledgehammer.signals import AllExits
 
 DTYPES: Dict[str, torch.dtype] = {
@@ -76,10 +76,10 @@ class FormatRunner:
         tokens: TokenTensors,
         temperatures: Tensor,
         policy: ExitPolicy,
-        threshold: Optional[Tensor] = None,
+        settings: Optional[Settings] = None,
     ) -> Answers:
         """See `LayerwiseRunner`."""
-        return self._current().run_until_answered(tokens, temperatures, policy, threshold)
+        return self._current().run_until_answered(tokens, temperatures, policy, settings)
 
     def forget(self) -> None:
         """Convert anew in the next pass that needs it: weights, device or format have changed."""

@@ -4,7 +4,7 @@ import math
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import torch
 from allennlp.common import Tqdm
@@ -15,8 +15,11 @@ from torch import Tensor
 from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import Row, TransformerReader
 from sledgehammer.dataset_readers.json_lines import json_rows
+from sledgehammer.early_exit import Answers
 from sledgehammer.encoder import TokenTensors
+from sledgehammer.policies import Settings
 from sledgehammer.seen import row_hashes
+from sledgehammer.signals import SIGNALS
 
 
 @dataclass
@@ -33,12 +36,22 @@ class ExitOutputs:
         Shape (rows,), int64: fingerprints (see `row_hashes`).
     tokens : `Tensor`
         Shape (rows,), long: word pieces of each row.
+    certainty, depth : `Optional[Tensor]`
+        Shape (rows, exits): the signals that the model has.
     """
 
     logits: Tensor
     label: Optional[Tensor]
     hashes: Tensor
     tokens: Tensor
+    certainty: Optional[Tensor] = None
+    depth: Optional[Tensor] = None
+
+    @property
+    def signals(self) -> Dict[str, Tensor]:
+        """Those that there are, by name."""
+        found = {name: getattr(self, name) for name in SIGNALS}
+        return {name: signal for name, signal in found.items() if signal is not None}
 
 
 def read_rows(
@@ -79,7 +92,8 @@ def run_all_exits(
     `ConfigurationError` for a label that the model does not know.
     """
     label = label_indices(model, rows)
-    logits, hashes, lengths, order = [], [], [], []
+    outputs: Dict[str, List[Tensor]] = {name: [] for name in ("logits", *model.signals)}
+    hashes, lengths, order = [], [], []
     device = model.temperatures.device
     batches = token_batches(reader, rows, batch_size)
     total = math.ceil(len(rows) / batch_size)
@@ -88,10 +102,13 @@ def run_all_exits(
             order.append(positions)
             hashes.append(row_hashes(tokens))
             lengths.append(tokens["attention_mask"].sum(dim=1))
-            logits.append(model(util.move_to_device(tokens, device))["logits"].float().cpu())
+            found = model(util.move_to_device(tokens, device))
+            for name, parts in outputs.items():
+                parts.append(found[name].float().cpu())
     back = torch.argsort(torch.cat(order))
+    made = {name: torch.cat(parts)[back] for name, parts in outputs.items()}
     return ExitOutputs(
-        torch.cat(logits)[back], label, torch.cat(hashes)[back], torch.cat(lengths)[back]
+        label=label, hashes=torch.cat(hashes)[back], tokens=torch.cat(lengths)[back], **made
     )
 
 
@@ -142,3 +159,10 @@ def _all_exits(model: ExitClassifier) -> Iterator[None]:
     finally:
         model.train(before[0])
         model.always_run_all_exits = before[1]
+
+
+def replayed(
+    model: ExitClassifier, outputs: ExitOutputs, settings: Optional[Settings] = None
+) -> Answers:
+    """What the model's policy would have answered, on the CPU; see `ExitClassifier.answer`."""
+    return model.answer(outputs.logits, settings, outputs.signals)

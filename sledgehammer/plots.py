@@ -96,7 +96,7 @@ def _tradeoff_image(
     if chosen is not None:
         axes.plot(
             chosen.layer_speedup, 100 * chosen.accuracy, "*", markersize=14, color="black",
-            label=f"chosen: threshold {chosen.threshold:.4g}",
+            label=f"chosen: {chosen.name} {chosen.setting:.4g}",
         )  # fmt: skip
     axes.set(xlabel="layer speedup", ylabel="accuracy (%)", title=title)
     axes.grid(alpha=0.3)
@@ -137,9 +137,9 @@ def _tradeoff_page(
 
 def _hover(name: str, point: Point) -> str:
     shares = ", ".join(f"{share:.0%} at {layer}" for layer, share in point.shares.items())
-    threshold = "" if point.threshold is None else f"threshold {point.threshold:.4g}<br>"
+    setting = "" if point.setting is None else f"{point.name} {point.setting:.4g}<br>"
     return (
-        f"<b>{name}</b><br>{threshold}accuracy {point.accuracy:.1%}<br>"
+        f"<b>{name}</b><br>{setting}accuracy {point.accuracy:.1%}<br>"
         f"layer speedup {point.layer_speedup:.2f}x ({point.mean_layers:.2f} layers)<br>"
         f"exits: {shares}"
     )

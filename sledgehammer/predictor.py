@@ -4,17 +4,17 @@ import logging
 import weakref
 from typing import Any, Dict, List, Optional, Tuple
 
-import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import JsonDict, sanitize
 from allennlp.data import Instance
-from allennlp.data.fields import TensorField
+from allennlp.data.fields import MetadataField
 from allennlp.predictors import Predictor
 
 from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import Row, TransformerReader
-from sledgehammer.lines import OUTPUTS, parse_line, summary_of_bad_lines, texts_of, valid_threshold
-from sledgehammer.policies import checked_threshold
+from sledgehammer.lines import OUTPUTS, parse_line, summary_of_bad_lines, texts_of
+from sledgehammer.policies import settings_in
+from sledgehammer.policy_registry import configuration_errors
 
 logger = logging.getLogger(__name__)
 
@@ -31,23 +31,23 @@ class SledgehammerPredictor(Predictor):
     """Predicts with calibrated early exits.
 
     A line is `{"text": ...}` (or `"sentence"`) for a reader of single texts, or
-    `{"premise": ..., "hypothesis": ...}`; `"threshold"` in it holds for that line only. The
-    output has `label`, `probs` by label name, `confidence`, `exit_layer`, `layers_run` and
+    `{"premise": ..., "hypothesis": ...}`; `"threshold"`, or another setting that the archive's
+    policy has, holds for that line only. The output has `label`, `probs` by label name, `confidence`, `exit_layer`, `layers_run` and
     `layer_speedup`. A bad line gives `{"error": ..., "line": N}` in its place.
 
     # Parameters
 
     model : `ExitClassifier`
     dataset_reader : `TransformerReader`
-    threshold : `float`, optional
-        In [0, 1], in place of the archive's.
     dtype : `str`, optional
         Number format of the layers: `float32`, `bfloat16` or `float16`, in place of the archive's.
+    **settings : `float`, optional
+        Of the policy, by name, such as `threshold` or `max_exit_layer`; in place of the archive's.
 
     # Raises
 
-    `ConfigurationError` for a threshold outside of [0, 1], an unknown number format, or a model of
-    another kind.
+    `ConfigurationError` for a setting that the policy does not have, or a value that it may not
+    have; an unknown number format; a model of another kind.
     """
 
     _model: ExitClassifier
@@ -58,16 +58,17 @@ class SledgehammerPredictor(Predictor):
         model: ExitClassifier,
         dataset_reader: TransformerReader,
         frozen: bool = True,
-        threshold: Optional[float] = None,
         dtype: Optional[str] = None,
+        **settings: Any,
     ) -> None:
         super().__init__(model, dataset_reader, frozen)
         if not isinstance(model, ExitClassifier):
             raise ConfigurationError(f"not a sledgehammer model: {type(model).__name__}")
-        if threshold is not None:
-            model.policy.threshold = checked_threshold(threshold)
+        with configuration_errors():
+            model.policy.change({n: value for n, value in settings.items() if value is not None})
         if dtype is not None:
             model.use_number_format(dtype)
+        self._controller = model.policy.controller()
         self._lines = 0
         self._bad_lines: List[int] = []
         # AllenNLP does not tell a predictor that the input has ended.
@@ -95,18 +96,18 @@ class SledgehammerPredictor(Predictor):
         """
         outputs: List[JsonDict] = [{} for _ in inputs]
         rows: Dict[int, Row] = {}
-        thresholds: List[float] = []
+        settings: List[List[float]] = []
         for position, json_dict in enumerate(inputs):
             try:
-                rows[position], threshold = self._checked(json_dict)
-                thresholds.append(threshold)
+                rows[position], own = self._checked(json_dict)
+                settings.append(own)
             except ValueError as error:
                 if not isinstance(json_dict, Line):
                     raise
                 self._bad_lines.append(json_dict.number)
                 outputs[position] = {"error": str(error), "line": json_dict.number}
         if rows:
-            instances = self._instances(list(rows.values()), thresholds)
+            instances = self._instances(list(rows.values()), settings)
             for position, output in zip(rows, self.predict_batch_instance(instances)):
                 outputs[position] = output
         return outputs
@@ -115,26 +116,32 @@ class SledgehammerPredictor(Predictor):
         return self.predict_batch_instance([instance])[0]
 
     def predict_batch_instance(self, instances: List[Instance]) -> List[JsonDict]:
+        if self._controller:
+            common = MetadataField(self._model.policy.row(self._controller.given()))
+            instances = [Instance({"settings": common, **i.fields}) for i in instances]
         outputs = self._model.forward_on_instances(instances)
+        if self._controller:
+            layers = self._model.exit_layers
+            self._controller.note([layers.index(int(out["exit_layer"])) for out in outputs])
         return [sanitize({name: output[name] for name in OUTPUTS}) for output in outputs]
 
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
-        row, threshold = self._checked(json_dict)
-        return self._instances([row], [threshold])[0]
+        row, settings = self._checked(json_dict)
+        return self._instances([row], [settings])[0]
 
-    def _checked(self, json_dict: JsonDict) -> Tuple[Row, float]:
+    def _checked(self, json_dict: JsonDict) -> Tuple[Row, List[float]]:
         if isinstance(json_dict, Line) and json_dict.problem:
             raise ValueError(json_dict.problem)
         texts = texts_of(json_dict, self._dataset_reader.fields)
-        threshold = self._model.policy.threshold
-        if json_dict.get("threshold") is not None:
-            threshold = valid_threshold(json_dict["threshold"])
-        return Row(texts, None), threshold
+        policy = self._model.policy
+        own = policy.checked(settings_in(json_dict))
+        given = self._controller.given() if self._controller else {}
+        return Row(texts, None), policy.row({**given, **own})
 
-    def _instances(self, rows: List[Row], thresholds: List[float]) -> List[Instance]:
+    def _instances(self, rows: List[Row], settings: List[List[float]]) -> List[Instance]:
         instances = self._dataset_reader.instances(rows)
-        for instance, threshold in zip(instances, thresholds):
-            instance.add_field("threshold", TensorField(torch.tensor(threshold)))
+        for instance, own in zip(instances, settings):
+            instance.add_field("settings", MetadataField(own))
         return instances
 
 

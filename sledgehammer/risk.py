@@ -1,9 +1,9 @@
-"""Thresholds with a guarantee: risk control on held-out data.
+"""Settings with a guarantee: risk control on held-out data.
 
-A threshold is *safe* if its true risk, on all the data that rows are drawn from, is at most E.
-For each threshold a p-value tests "the risk is above E". Thresholds are tested from the safest
-(1.0, the full model) downwards, at level D each, until the first that can't be shown safe: the
-chance that any of those passed is unsafe is at most D (fixed sequence testing; Angelopoulos et
+A value of a policy's setting is *safe* if its true risk, on all the data that rows are drawn from,
+is at most E. For each value a p-value tests "the risk is above E". Values are tested from the
+safest (the full model) to the fastest, at level D each, until the first that can't be shown safe:
+the chance that any of those passed is unsafe is at most D (fixed sequence testing; Angelopoulos et
 al., "Learn then Test", 2021, section 3; for early exits Jazbec et al., "Fast yet Safe", NeurIPS
 2024). The order must not depend on the data, and rows must be independent draws.
 """
@@ -19,11 +19,6 @@ from sledgehammer.tradeoff import Tradeoff
 
 PValue = Callable[[np.ndarray, float], float]
 """(losses of the rows, E) -> p-value of "the mean loss is above E"."""
-
-SEQUENCE = (
-    [1.0, 0.9999, 0.999, 0.998, 0.995] + [round(0.99 - 0.01 * i, 2) for i in range(99)] + [0.0]
-)
-"""The thresholds that are tested, in this order, whatever the data."""
 
 _BETS = np.linspace(0, 1, 257)[1:-1]
 
@@ -69,22 +64,24 @@ def hoeffding_p_value(losses: np.ndarray, bound: float) -> float:
     return math.exp(-len(losses) * gap**2 / 2)
 
 
-def accuracy_drop(tradeoff: Tradeoff, threshold: float) -> np.ndarray:
+def accuracy_drop(tradeoff: Tradeoff, setting: float) -> np.ndarray:
     """1 where only the full model is right, -1 where only the early answer is, else 0.
 
-    Shape (rows,); the mean is the accuracy lost against the model's own last exit.
+    Shape (rows,); the mean is the accuracy lost against the model's own last exit, or the highest
+    that the policy may take.
     """
-    full, early = tradeoff.correct[:, -1], tradeoff.correct_at(threshold)
+    full, early = tradeoff.correct_at(tradeoff.full), tradeoff.correct_at(setting)
     return (full.long() - early.long()).numpy()
 
 
-def inconsistency(tradeoff: Tradeoff, threshold: float) -> np.ndarray:
+def inconsistency(tradeoff: Tradeoff, setting: float) -> np.ndarray:
     """1 where the early answer is not the full model's, else 0; needs no labels to be right.
 
     Shape (rows,). Source: Schuster et al., "Consistent Accelerated Inference via Confident
     Adaptive Transformers", EMNLP 2021.
     """
-    return (tradeoff.predicted_at(threshold) != tradeoff.predicted_at(1.0)).long().numpy()
+    full = tradeoff.predicted_at(tradeoff.full)
+    return (tradeoff.predicted_at(setting) != full).long().numpy()
 
 
 RISKS: Dict[str, Callable[[Tradeoff, float], np.ndarray]] = {
@@ -97,49 +94,45 @@ P_VALUES: Dict[str, PValue] = {
 }
 
 
-def safe_thresholds(
+def safe_settings(
     losses: Callable[[float], np.ndarray],
     bound: float,
     delta: float,
     p_value: PValue,
-    sequence: Sequence[float] = SEQUENCE,
+    sequence: Sequence[float],
 ) -> List[float]:
-    """The thresholds that are shown safe, in the order of the tests.
+    """The values that are shown safe, in the order of the tests.
 
     # Parameters
 
     losses : `Callable[[float], np.ndarray]`
-        The losses of all rows at a threshold.
+        The losses of all rows at a value.
     bound : `float`
         E, in (0, 1): the largest risk that is allowed.
     delta : `float`
         D, in (0, 1): how probable a mistake may be.
     p_value : `PValue`
-    sequence : `Sequence[float]`, optional
-        Fixed before the data were seen.
-
-    # Returns
-
-    Never empty in effect: an empty list means that only the full model itself is safe.
+    sequence : `Sequence[float]`
+        Fixed before the data were seen. The first is the full model, which is safe: at it there
+        is nothing to test.
     """
-    safe: List[float] = []
-    for threshold in sequence:
-        # At 1.0 the answers are the full model's: there is nothing to test.
-        if threshold < 1.0 and p_value(losses(threshold), bound) > delta:
+    safe = list(sequence[:1])
+    for setting in sequence[1:]:
+        if p_value(losses(setting), bound) > delta:
             break
-        safe.append(threshold)
+        safe.append(setting)
     return safe
 
 
 def fastest_safe(
     tradeoff: Tradeoff, bound: float, delta: float, risk: str = "accuracy-drop"
 ) -> Optional[float]:
-    """The fastest threshold shown safe, or `None` if there is none but the full model (1.0).
+    """The fastest value shown safe, or `None` if there is none but the full model.
 
-    See `safe_thresholds` for the parameters; `risk` is one of `RISKS`.
+    See `safe_settings` for the parameters; `risk` is one of `RISKS`.
     """
-    safe = safe_thresholds(
-        lambda threshold: RISKS[risk](tradeoff, threshold), bound, delta, P_VALUES[risk]
+    sequence = tradeoff.grid()[::-1]
+    safe = safe_settings(
+        lambda setting: RISKS[risk](tradeoff, setting), bound, delta, P_VALUES[risk], sequence
     )
-    fastest = min(safe, default=1.0)
-    return None if fastest == 1.0 else fastest
+    return safe[-1] if len(safe) > 1 else None

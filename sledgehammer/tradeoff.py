@@ -1,13 +1,16 @@
 """The speed/accuracy curve, computed from one pass with all exits."""
 
+import copy
 from dataclasses import dataclass
-from typing import Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sledgehammer.calibration import bin_counts, error_from_bins
-from sledgehammer.policies import ExitPolicy
+from sledgehammer.policies import Evidence, ExitPolicy, Exits
+from sledgehammer.policy_registry import configuration_errors
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class Point:
 
     # Parameters
 
-    threshold : `Optional[float]`
-        The policy's setting, if there is one.
+    setting : `Optional[float]`
+        The value of the policy's setting, if there is one.
     accuracy, macro_f1 : `float`
     mean_layers : `float`
         Layers run for a row, on average.
@@ -27,15 +30,23 @@ class Point:
         Expected calibration error of the answers given.
     shares : `Dict[int, float]`
         Share of the rows that each exit answers, by layer.
+    name : `str`, optional (default = `"threshold"`)
+        What the setting is called.
     """
 
-    threshold: Optional[float]
+    setting: Optional[float]
     accuracy: float
     macro_f1: float
     mean_layers: float
     layer_speedup: float
     calibration_error: float
     shares: Dict[int, float]
+    name: str = "threshold"
+
+    def figures(self) -> Dict[str, Any]:
+        """All of it, the setting under its own name."""
+        rest = {k: v for k, v in vars(self).items() if k not in ("setting", "name")}
+        return {self.name: self.setting, **rest}
 
 
 @dataclass
@@ -68,7 +79,15 @@ class Tradeoff:
     full_layers : `int`
         Layers of the full model.
     policy : `ExitPolicy`
-        What is replayed at various thresholds.
+        What is replayed at various values of the setting that it sweeps; a copy is kept.
+    signals : `Mapping[str, Tensor]`, optional
+        What the policy may need beside the probabilities, by name (see `policies.Evidence`).
+    shares : `np.ndarray`, optional
+        What a budget goes by (see `policies.exit_shares`).
+
+    # Raises
+
+    `ConfigurationError` if the policy needs what is not there.
     """
 
     def __init__(
@@ -78,43 +97,55 @@ class Tradeoff:
         exit_layers: Sequence[int],
         full_layers: int,
         policy: ExitPolicy,
+        signals: Optional[Mapping[str, Tensor]] = None,
+        shares: Optional[np.ndarray] = None,
     ) -> None:
         self.probs = probs
         self.label = label
         self.exit_layers = list(exit_layers)
         self.full_layers = full_layers
-        self._policy = policy
+        arrays = {name: signal.cpu().numpy() for name, signal in (signals or {}).items()}
+        self._evidence = Evidence(probs.cpu().numpy(), arrays)
+        self.policy = copy.copy(policy)
+        with configuration_errors():
+            self.policy.bind(Exits(self.exit_layers, list(arrays), shares))
+            if unready := self.policy.unready():
+                raise ValueError(unready)
         self._confidence, self._predicted = probs.max(dim=-1)
         self.correct = self._predicted == label[:, None]
         """Shape (rows, exits), bool: which exits are right."""
 
-    def answered_by(self, threshold: float) -> Tensor:
+    @property
+    def full(self) -> float:
+        """The value of the policy's setting at which nothing stops early."""
+        return self.policy.full
+
+    def answered_by(self, setting: float) -> Tensor:
         """The position of the exit that answers each row: (rows,), long."""
-        return self._policy.replay(self.probs, self.probs.new_full((len(self.probs),), threshold))
+        settings = {**self.policy.values, self.policy.sweeps: setting}
+        return torch.from_numpy(self.policy.replay(self._evidence, settings))
 
-    def correct_at(self, threshold: float) -> Tensor:
+    def correct_at(self, setting: float) -> Tensor:
         """Which rows are answered rightly: (rows,), bool."""
-        return self.correct.gather(1, self.answered_by(threshold)[:, None]).squeeze(1)
+        return self.correct.gather(1, self.answered_by(setting)[:, None]).squeeze(1)
 
-    def predicted_at(self, threshold: float) -> Tensor:
+    def predicted_at(self, setting: float) -> Tensor:
         """The answers, as label indices: (rows,), long."""
-        return self._predicted.gather(1, self.answered_by(threshold)[:, None]).squeeze(1)
+        return self._predicted.gather(1, self.answered_by(setting)[:, None]).squeeze(1)
 
-    def curve(self, thresholds: Iterable[float]) -> List[Point]:
-        """The policy's points at some thresholds."""
-        return [self._point(self._counts(self.answered_by(t)), t) for t in thresholds]
+    def curve(self, settings: Iterable[float]) -> List[Point]:
+        """The policy's points at some values of its setting."""
+        return [self._point(self._counts(self.answered_by(s)), s) for s in settings]
 
-    def grid(self, step: float = 0.01) -> List[float]:
-        """Thresholds that show the whole curve: no confidence is below 1 / labels."""
-        labels = self.probs.size(-1)
-        inner = [i * step for i in range(1, round(1 / step)) if i * step > 1 / labels]
-        return [0.0, *(round(t, 10) for t in inner), 0.995, 0.998, 0.999, 0.9999, 1.0]
+    def grid(self) -> List[float]:
+        """Values of the setting that show the whole curve, whatever the rows: the fastest first,
+        the full model last."""
+        return self.policy.grid(self.probs.size(-1))
 
-    def distinct_thresholds(self) -> List[float]:
-        """Every threshold at which an answer changes, and 0.0 and 1.0: the curve between two of
-        them is flat."""
-        inner = self._confidence[:, :-1].flatten().unique()
-        return [0.0, *(t for t in inner.tolist() if 0.0 < t < 1.0), 1.0]
+    def distinct_settings(self) -> List[float]:
+        """Every value at which an answer changes, in the same order, and the two ends: the curve
+        between two of them is flat."""
+        return self.policy.distinct(self._evidence)
 
     def single_exits(self) -> List[Point]:
         """Each exit answering every row, lowest first."""
@@ -150,19 +181,20 @@ class Tradeoff:
             torch.bincount(exit, minlength=len(self.exit_layers)).double(),
         )
 
-    def _point(self, counts: _Counts, threshold: Optional[float] = None) -> Point:
+    def _point(self, counts: _Counts, setting: Optional[float] = None) -> Point:
         total = float(counts.confusion.sum())
         shares = counts.exits / total
         layers = shares.new_tensor(self.exit_layers) + 1
         mean_layers = float((shares * layers).sum())
         return Point(
-            threshold,
+            setting,
             float(counts.confusion.trace()) / total,
             _macro_f1(counts.confusion),
             mean_layers,
             self.full_layers / mean_layers,
             error_from_bins(*counts.bins),
             dict(zip(self.exit_layers, shares.tolist())),
+            self.policy.sweeps,
         )
 
 

@@ -1,5 +1,6 @@
 """Opening archives, and writing changed copies."""
 
+import io
 import json
 import tarfile
 from pathlib import Path
@@ -23,7 +24,8 @@ def test_only_the_changes_differ(tiny_archive: Path, tmp_path: Path) -> None:
     before = tiny_archive.read_bytes()
     target = tmp_path / "new.tar.gz"
     weights = {"temperatures": torch.tensor([2.0, 3.0, 4.0]), "seen.threshold": torch.tensor([1])}
-    write_changed(str(tiny_archive), target, weights, threshold=0.25, extra={"note.txt": b"hello"})
+    policy = {"type": "confidence", "threshold": 0.25}
+    write_changed(str(tiny_archive), target, weights, policy, extra={"note.txt": b"hello"})
     assert tiny_archive.read_bytes() == before
     old, new = members(tiny_archive), members(target)
     assert {name for name in new if new[name] != old.get(name)} == {
@@ -96,3 +98,26 @@ def test_archives_of_other_models(tiny_archive: Path, monkeypatch: pytest.Monkey
     monkeypatch.undo()
     with pytest.raises(ConfigurationError, match="not_there"):
         open_archive(str(tiny_archive), overrides='{"model.type": "not_there"}')
+
+
+def test_an_archive_without_what_budgets_go_by(tiny_archive: Path, tmp_path: Path) -> None:
+    """As older versions wrote it: it loads, and a budget says what to do."""
+    older = tmp_path / "older.tar.gz"
+    with tarfile.open(tiny_archive) as old, tarfile.open(older, "w:gz") as new:
+        for member in old:
+            content = io.BytesIO(old.extractfile(member).read() if member.isfile() else b"")  # type: ignore[union-attr]
+            if member.name == "weights.th":
+                weights = torch.load(content)
+                del weights["exit_shares"]
+                content = io.BytesIO()
+                torch.save(weights, content)
+                member.size = content.tell()
+                content.seek(0)
+            new.addfile(member, content if member.isfile() else None)
+    assert open_archive(str(older)).model.shares_on_host() is None
+    overrides = '{"model.policy": {"type": "budget", "budget": 2}}'
+    model, reader = open_archive(str(older), overrides=overrides)
+    with pytest.raises(ConfigurationError, match="run `allennlp calibrate`"):
+        model.forward_on_instances([reader.text_to_instance("a good story")])
+    model, reader = open_archive(str(tiny_archive), overrides=overrides)
+    model.forward_on_instances([reader.text_to_instance("a good story")])

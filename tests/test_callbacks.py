@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict
 
+import numpy as np
 import pytest
 import torch
 from allennlp.data import Vocabulary
@@ -12,14 +13,18 @@ from sledgehammer.calibration import expected_calibration_error, fit_temperature
 from sledgehammer.callbacks import calibrate
 from sledgehammer.dataset_readers import SstReader
 from sledgehammer.model import MultiExitClassifier
+from sledgehammer.policies import exit_shares
 from tests.training import dev_logits, load, train
 
 
 def assert_calibrated_on_dev(
     model: MultiExitClassifier, reader: SstReader, metrics: Dict[str, Any]
 ) -> None:
-    """The model's temperatures are those that fit its own logits, and those reported."""
+    """The model's temperatures are those that fit its own logits, and those reported; what
+    budgets go by fits them both."""
     found = dev_logits(model, reader)
+    shares = exit_shares(model.calibrated(found["logits"]).numpy())
+    np.testing.assert_allclose(model.shares_on_host(), shares, atol=1e-4)
     for position, layer in enumerate(model.exit_layers):
         fitted = fit_temperature(found["logits"][:, position], found["label"])
         stored = float(model.temperatures[position])
@@ -120,3 +125,17 @@ def test_calibrate_warns_of_an_exit_that_has_learned_nothing(
     assert model.temperatures.tolist() == pytest.approx(
         [found[f"exit_{layer}_temperature"] for layer in (0, 2, 3)]
     )
+
+
+@pytest.mark.parametrize("policy", ["learned_halting", "predicted_depth", "budget"])
+def test_training_with_a_policy_that_learns(tmp_path: Path, policy: str) -> None:
+    """From the first batch on, when nothing is learned or calibrated yet."""
+    metrics = train(
+        tmp_path / "run",
+        model__signals=["certainty", "depth"],
+        model__policy={"type": policy},
+        trainer__num_epochs=1,
+    )
+    shares = [metrics[f"best_validation_share_at_exit_{layer}"] for layer in (0, 2, 3)]
+    assert sum(shares) == pytest.approx(1)
+    assert load(tmp_path / "run").policy.config()["type"] == policy

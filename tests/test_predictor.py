@@ -5,12 +5,15 @@ import json
 import logging
 from typing import Any, Dict, List
 
+import numpy as np
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.dataset_readers import SnliReader, SstReader
+from sledgehammer.dataset_readers.base import Row
 from sledgehammer.model import MultiExitClassifier
+from sledgehammer.policies import BudgetPolicy, exit_shares
 from sledgehammer.predictor import SledgehammerPredictor
 from tests.conftest import FIXTURES
 
@@ -132,6 +135,29 @@ def test_instances_of_a_dataset_reader(
     alone = [predictor.predict_instance(instance) for instance in instances]
     assert [output["label"] for output in together] == [output["label"] for output in alone]
     assert {output["exit_layer"] for output in together} == {3}
+
+
+@pytest.mark.parametrize("as_lines", [True, False])
+def test_a_budget_is_kept_from_batch_to_batch(
+    model: MultiExitClassifier, sst_reader: SstReader, as_lines: bool
+) -> None:
+    """The calibration data were all sure at once; of these rows none ever is."""
+    sure = np.tile(np.array([[[0.9, 0.1], [0.8, 0.2], [0.9, 0.1]]], np.float32), (10, 1, 1))
+    model.store_shares(exit_shares(sure))
+    model.policy = BudgetPolicy(2.5)
+    model.temperatures.fill_(1e6)
+    predictor = SledgehammerPredictor(model, sst_reader, budget=2.0)
+    layers = []
+    for _ in range(60):
+        if as_lines:
+            outputs = predict_lines(predictor, [json.dumps(GOOD)] * 4)
+        else:
+            outputs = predictor.predict_batch_instance(sst_reader.instances([Row(["a"], None)] * 4))
+        layers += [output["layers_run"] for output in outputs]
+    assert set(layers) == {1, 4}
+    assert np.mean(layers) == pytest.approx(2.0, rel=0.1), "all rows of a batch stop at once"
+    (own,) = predict_lines(predictor, [json.dumps({**GOOD, "budget": 1.0})])
+    assert own["layers_run"] == 1
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5"])

@@ -8,7 +8,6 @@ import torch
 
 from sledgehammer.policies import ConfidencePolicy
 from sledgehammer.risk import (
-    SEQUENCE,
     PValue,
     accuracy_drop,
     betting_p_value,
@@ -16,9 +15,12 @@ from sledgehammer.risk import (
     fastest_safe,
     hoeffding_p_value,
     inconsistency,
-    safe_thresholds,
+    safe_settings,
 )
 from sledgehammer.tradeoff import Tradeoff
+
+SEQUENCE = ConfidencePolicy().grid(labels=2)[::-1]
+"""The thresholds that are tested, in this order."""
 
 SPLITS = 1000
 DELTA = 0.1
@@ -61,7 +63,7 @@ def test_violations_stay_within_delta_and_it_is_tighter_than_hoeffding(
     for _ in range(SPLITS):
         sample = rng.choice(60_000, 4_000, replace=False)
         for name, test in (("ours", p_value), ("hoeffding", hoeffding_p_value)):
-            safe = safe_thresholds(lambda t: losses[t][sample], bound, DELTA, test)  # noqa: B023
+            safe = safe_settings(lambda t: losses[t][sample], bound, DELTA, test, SEQUENCE)  # noqa: B023
             chosen[name].append(min(safe))
     violations = np.mean([true_risk[t] > bound for t in chosen["ours"]])
     assert violations <= DELTA
@@ -126,7 +128,7 @@ def test_the_test_stops_at_the_first_failure() -> None:
         asked.append(threshold)
         return np.full(1000, int(threshold == 0.5))
 
-    assert safe_thresholds(losses, 0.1, 0.1, betting_p_value, [1.0, 0.9, 0.5, 0.1]) == [1.0, 0.9]
+    assert safe_settings(losses, 0.1, 0.1, betting_p_value, [1.0, 0.9, 0.5, 0.1]) == [1.0, 0.9]
     assert asked == [0.9, 0.5]
 
 

@@ -56,10 +56,10 @@ def test_a_point_is_what_its_answers_say(seed: int, threshold: float, labels: in
 
 @given(st.integers(0, 10_000))
 @settings(deadline=None, max_examples=25)
-def test_the_distinct_thresholds_are_all_there_is(seed: int) -> None:
+def test_the_distinct_settings_are_all_there_is(seed: int) -> None:
     """Between two neighbours nothing changes; each of them changes somebody's exit."""
     tradeoff = random_tradeoff(seed, rows=8)
-    distinct = tradeoff.distinct_thresholds()
+    distinct = tradeoff.distinct_settings()
     assert distinct == sorted(set(distinct)) and (distinct[0], distinct[-1]) == (0.0, 1.0)
     answers = [tradeoff.answered_by(t) for t in distinct]
     for low, high, answered in zip(distinct, distinct[1:], answers[1:]):

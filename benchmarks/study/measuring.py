@@ -203,7 +203,7 @@ def _wall_clock(
 def _thresholds_for(curve: Sequence[Point]) -> List[float]:
     """Those whose mean layers are nearest to `TIMED_LAYERS`."""
     nearest = [min(curve, key=lambda p: abs(p.mean_layers - wanted)) for wanted in TIMED_LAYERS]
-    return sorted({point.threshold for point in nearest if point.threshold is not None})
+    return sorted({point.setting for point in nearest if point.setting is not None})
 
 
 def _training_cost(first: Dict[str, Opened], rows: Sequence[Row]) -> Dict[str, Dict[str, Any]]:

@@ -3,7 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, List, Optional, Protocol, Sequence
 
+import numpy as np
 from numpy import ndarray
+
+from sledgehammer.policies import Evidence, ExitPolicy, Setting, Settings
 
 
 @dataclass(frozen=True)
@@ -17,8 +20,8 @@ class Contender:
         `"engine"`, `"archive"` (eager, with exits) or `"transformers"` (eager, without).
     path : `str`
         Of the exported model or of the archive.
-    threshold : `float`, optional
-        Where the contender stops; its default if `None`.
+    setting : `float`, optional
+        Of its policy: where the contender stops; its default if `None`.
     dtype : `str`, optional (default = `"float32"`)
         Of transformers' model.
     exit : `int`, optional (default = `-1`)
@@ -28,7 +31,7 @@ class Contender:
     name: str
     kind: str
     path: str
-    threshold: Optional[float] = None
+    setting: Optional[float] = None
     dtype: str = "float32"
     exit: int = -1
 
@@ -65,7 +68,9 @@ class _Engine:
         from sledgehammer import engine
 
         self.engine = engine.load(contender.path, threads)
-        self._threshold = contender.threshold
+        policy = self.engine.policy
+        if contender.setting is not None:
+            policy.change({policy.sweeps: contender.setting})
 
     def tokenise(self, texts: Sequence[List[str]]) -> Dict[str, ndarray]:
         return self.engine.tokenizer.batch(self._encode(texts))
@@ -74,20 +79,13 @@ class _Engine:
         return [len(row.ids) for row in self._encode(texts)]
 
     def run(self, inputs: Dict[str, ndarray], exits: Optional[Sequence[int]] = None) -> None:
-        import numpy as np
-
-        from sledgehammer.engine.classifier import confident
-
-        if exits is None:
-            rows = len(inputs["input_ids"])
-            stops = confident(self.engine.thresholds(self._threshold, rows))
-        else:
-            given = np.asarray(exits)
-
-            def stops(probs: List[ndarray], rows: ndarray) -> ndarray:
-                return given[rows] < len(probs)
-
-        self.engine.run_until_answered(inputs, stops)
+        policy = self.engine.policy
+        settings = policy.values
+        if exits is not None:
+            policy = ForcedExits()
+            policy.bind(self.engine.exits)
+            settings = policy.columns([policy.row({"exit": exit}) for exit in exits])
+        self.engine.run_until_answered(inputs, policy, settings)
 
     def _encode(self, texts: Sequence[List[str]]) -> Any:
         single = len(self.engine.manifest.fields) == 1
@@ -113,29 +111,29 @@ class _Torch:
 class _Archive(_Torch):
     def __init__(self, contender: Contender) -> None:
         super().__init__(contender)
-        if contender.threshold is not None:
-            self.model.policy.threshold = contender.threshold
+        policy = self.model.policy
+        if contender.setting is not None:
+            policy.change({policy.sweeps: contender.setting})
 
     def run(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]] = None) -> None:
-        import torch
-
         if exits is None:
             self.model(inputs)
             return
         own = self.model.policy
-        self.model.policy = _Forced()  # type: ignore[assignment]
-        self.model(inputs, threshold=torch.tensor(exits))
+        self.model.policy = ForcedExits()
+        self.model(inputs, settings=[self.model.policy.row({"exit": exit}) for exit in exits])
         self.model.policy = own
 
 
-class _Forced:
-    """Stands in for a policy: its `threshold` is the position of the exit to take."""
+class ForcedExits(ExitPolicy):
+    """Each row leaves at the exit that it is told: the setting is its position."""
 
-    def may_exit(self, threshold: Any) -> bool:
-        return True
+    name = "forced exits"
+    settings = {"exit": Setting(default=None, full=np.inf, high=np.inf, optional=True)}
+    sweeps = "exit"
 
-    def should_exit(self, probs: Any, threshold: Any) -> Any:
-        return threshold < probs.size(1)
+    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+        return np.broadcast_to(settings["exit"] < evidence.seen, (evidence.rows,))
 
 
 class _Transformers(_Torch):

@@ -17,7 +17,7 @@ from sledgehammer.benchmark.machine import describe_machine
 from sledgehammer.benchmark.rounds import Setting, time_contenders
 from sledgehammer.choice import Wish, choose
 from sledgehammer.commands.benchmark_report import plot, print_report
-from sledgehammer.commands.common import ArchiveCommand, write_json
+from sledgehammer.commands.common import ArchiveCommand, check_swept, write_json
 from sledgehammer.commands.tradeoff import replay
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.engine.manifest import is_engine
@@ -25,7 +25,6 @@ from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.export.directory import Format, export, range_batches
 from sledgehammer.outputs import read_rows, run_all_exits
 from sledgehammer.plots import check_plot
-from sledgehammer.policies import checked_threshold
 from sledgehammer.tradeoff import Point
 from sledgehammer.writing import check_writable
 
@@ -72,7 +71,10 @@ class BenchmarkCommand(ArchiveCommand):
             "--first-answer", action="store_true", help="also time fresh processes to their answer"
         )
         choice = subparser.add_argument_group("where the exits stop")
-        choice.add_argument("--thresholds", type=float, nargs="+", metavar="T", help="just these")
+        choice.add_argument(
+            "--thresholds", "--settings", type=float, nargs="+", metavar="T", dest="settings",
+            help="just these: thresholds, or what else the policy goes by",
+        )  # fmt: skip
         choice.add_argument("--max-accuracy-drop", type=float, default=0.01, metavar="E")
         choice.add_argument(
             "--choose-on", metavar="DATA", help="rows to choose the thresholds on (else DATA)"
@@ -93,6 +95,9 @@ class BenchmarkCommand(ArchiveCommand):
         _check(arguments)
         paths = [arguments.archive, *arguments.engine]
         opened = {path: open_archive(path, overrides=arguments.overrides) for path in paths}
+        for either in opened.values():
+            for value in arguments.settings or []:
+                check_swept(either.model.policy, value)
         first = opened[arguments.archive]
         rows = read_rows(first.reader, arguments.data, arguments.json_lines)
         chosen_on = (
@@ -135,8 +140,6 @@ class BenchmarkCommand(ArchiveCommand):
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    for threshold in arguments.thresholds or []:
-        checked_threshold(threshold)
     Wish(max_accuracy_drop=arguments.max_accuracy_drop)
     if arguments.output:
         check_writable(arguments.output, [".json"])
@@ -150,8 +153,8 @@ def _points(
     """What a model gives on the data at the thresholds to time."""
     model, reader = opened
     on_data = replay(opened, run_all_exits(model, reader, rows, arguments.batch_size))
-    if arguments.thresholds:
-        return on_data.curve(arguments.thresholds)
+    if arguments.settings:
+        return on_data.curve(arguments.settings)
     chooser = (
         on_data
         if chosen_on is rows
@@ -160,8 +163,8 @@ def _points(
     curve = chooser.curve(chooser.grid())
     wish = Wish(max_accuracy_drop=arguments.max_accuracy_drop)
     found = choose(curve, [0.0] * len(curve), curve[-1], wish)
-    assert found is not None and found.threshold is not None, "the last exit loses nothing"
-    return on_data.curve([found.threshold, 1.0])
+    assert found is not None and found.setting is not None, "the last exit loses nothing"
+    return on_data.curve([found.setting, on_data.full])
 
 
 def _short(path: str) -> str:
@@ -174,8 +177,8 @@ def _own(points: Dict[str, List[Point]]) -> Dict[Contender, Point]:
     for path, at in points.items():
         kind = "engine" if is_engine(path) else "archive"
         for point in at:
-            name = f"{_short(path)} at {point.threshold:.4g}"
-            contenders[Contender(name, kind, path, point.threshold)] = point
+            name = f"{_short(path)} at {point.setting:.4g}"
+            contenders[Contender(name, kind, path, point.setting)] = point
     return contenders
 
 

@@ -20,6 +20,7 @@ from sledgehammer.commands.common import (
 )
 from sledgehammer.outputs import ExitOutputs
 from sledgehammer.plots import check_plot, plot_reliability
+from sledgehammer.policies import exit_shares
 from sledgehammer.writing import check_writable
 
 REPORT = "calibration.json"
@@ -74,8 +75,11 @@ class Calibrate(ArchiveCommand):
             "warnings": warn_if_seen(model, "threshold", outputs.hashes, consequence),
         }
         content = json.dumps(as_json(report), indent=2).encode()
+        model.temperatures.copy_(torch.tensor(after))
+        shares = exit_shares(model.calibrated(outputs.logits).cpu().numpy())
         weights = {
             "temperatures": torch.tensor(after),
+            "exit_shares": torch.from_numpy(shares),
             "seen.temperatures": outputs.hashes,
             "seen.threshold": model.seen.threshold,
         }

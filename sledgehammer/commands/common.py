@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
@@ -19,6 +19,8 @@ from sledgehammer.arguments import positive_int
 from sledgehammer.classifier import ExitClassifier
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits
+from sledgehammer.policies import ExitPolicy
+from sledgehammer.policy_registry import configuration_errors, make_policy
 from sledgehammer.writing import replacing
 
 
@@ -87,6 +89,7 @@ def open_and_run(
     labelled: bool = True,
     dtype: Optional[str] = None,
     engine: Optional[str] = None,
+    check: Callable[[ExitClassifier], None] = lambda model: None,
 ) -> "tuple[Opened, List[Row], ExitOutputs]":
     """Load the archive, read the data, run all exits over them.
 
@@ -98,6 +101,8 @@ def open_and_run(
         The number format to run in.
     engine : `str`, optional
         An exported model of the archive, to run in its place.
+    check : `Callable[[ExitClassifier], None]`, optional
+        Is shown the model before anything runs.
     """
     if engine is not None:
         check_exported_from(engine, arguments.archive)
@@ -105,14 +110,37 @@ def open_and_run(
     opened = open_archive(path, arguments.cuda_device, arguments.overrides)
     if dtype is not None:
         opened.model.use_number_format(dtype)
+    check(opened.model)
     rows = read_rows(opened.reader, arguments.data, arguments.json_lines, labelled)
     return opened, rows, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
+
+
+def parse_policy(text: str) -> ExitPolicy:
+    """The policy of a JSON config on the command line.
+
+    # Raises
+
+    `ConfigurationError` if there is none in it.
+    """
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--policy is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigurationError(f'--policy must be an object such as {{"type": ...}}, got {text}')
+    return make_policy(config)
+
+
+def check_swept(policy: ExitPolicy, value: float) -> None:
+    """Raise a `ConfigurationError` unless the setting that a policy sweeps may have a value."""
+    with configuration_errors():
+        policy.checked({policy.sweeps: value})
 
 
 def warn_if_seen(
     model: ExitClassifier, used_for: str, hashes: Tensor, consequence: str
 ) -> List[str]:
-    """Say so if rows are among those that temperatures or threshold were chosen on."""
+    """Say so if rows are among those that temperatures or a setting were chosen on."""
     overlap = model.seen.overlap(used_for, hashes)
     if not overlap:
         return []
@@ -136,10 +164,12 @@ def write_json(content: Any, target: Path) -> None:
 
 def as_json(content: Any) -> Any:
     """Dataclasses and named tuples as objects; keys as strings, which they are in JSON anyway."""
+    if hasattr(content, "figures"):
+        return as_json(content.figures())
     if hasattr(content, "_asdict"):
         return as_json(content._asdict())
     if dataclasses.is_dataclass(content) and not isinstance(content, type):
-        return as_json(dataclasses.asdict(content))
+        return {f.name: as_json(getattr(content, f.name)) for f in dataclasses.fields(content)}
     if isinstance(content, dict):
         return {str(key): as_json(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):

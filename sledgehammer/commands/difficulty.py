@@ -1,6 +1,7 @@
 """`allennlp difficulty`: which texts are hard, by the exit that answers them."""
 
 import argparse
+import functools
 import json
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from sledgehammer import difficulty
 from sledgehammer.archives import Opened
+from sledgehammer.classifier import ExitClassifier
 from sledgehammer.commands.common import ArchiveCommand, as_json, open_and_run, print_table
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.outputs import ExitOutputs
-from sledgehammer.policies import checked_threshold
+from sledgehammer.outputs import ExitOutputs, replayed
+from sledgehammer.policy_registry import configuration_errors
 from sledgehammer.writing import check_writable, replacing
 
 
@@ -31,23 +33,32 @@ class Difficulty(ArchiveCommand):
         subparser.add_argument(
             "--output", type=Path, metavar="FILE.jsonl", help="all rows, easiest first"
         )
-        subparser.add_argument("--threshold", type=float, metavar="T", help="not the archive's own")
+        subparser.add_argument(
+            "--threshold", "--setting", type=float, metavar="T", dest="setting",
+            help="a threshold, or what else the policy goes by, that is not the archive's own",
+        )  # fmt: skip
         subparser.add_argument("--examples", type=int, default=3, metavar="N", help="of each kind")
 
     def run(self, arguments: argparse.Namespace) -> None:
         if arguments.output:
             check_writable(arguments.output, [".jsonl"])
-        if arguments.threshold is not None:
-            checked_threshold(arguments.threshold)
-        opened, rows, outputs = open_and_run(arguments, labelled=False)
-        if arguments.threshold is not None:
-            opened.model.policy.threshold = arguments.threshold
+        opened, rows, outputs = open_and_run(
+            arguments, labelled=False, check=functools.partial(_use_setting, arguments.setting)
+        )
         ranking = Ranking(opened, rows, outputs)
         ranking.print_summary(arguments.examples)
         if arguments.output:
             with replacing(arguments.output) as partial:
                 lines = (json.dumps(as_json(line), ensure_ascii=False) for line in ranking.lines())
                 partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _use_setting(value: Optional[float], model: ExitClassifier) -> None:
+    with configuration_errors():
+        if value is not None:
+            model.policy.change({model.policy.sweeps: value})
+        if unready := model.policy.unready():
+            raise ValueError(unready)
 
 
 class Ranking:
@@ -60,9 +71,9 @@ class Ranking:
         self._layers = model.exit_layers
         self._rows = rows
         self._tokens = outputs.tokens
-        self._threshold = model.policy.threshold
+        self._policy = model.policy
         probs = model.calibrated(outputs.logits)
-        self._exit = model.policy.replay(probs)
+        self._exit = replayed(model, outputs).exit
         self._confidence, self._predicted = probs.max(dim=-1)
         self._correct: Optional[Tensor] = None  # (rows, exits)
         if outputs.label is not None:
@@ -95,7 +106,8 @@ class Ranking:
         return line
 
     def print_summary(self, examples: int) -> None:
-        print(f"{len(self._rows)} rows at threshold {self._threshold:g}\n")
+        name = self._policy.sweeps
+        print(f"{len(self._rows)} rows at {name} {self._policy.values[name]:g}\n")
         answered = None
         if self._correct is not None:
             answered = self._correct.gather(1, self._exit[:, None]).squeeze(1)

@@ -17,7 +17,8 @@ from sledgehammer.commands.common import ArchiveCommand, as_json, print_table
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.engine.manifest import Manifest, is_engine, write
 from sledgehammer.export.directory import RUNTIMES, Format, export, range_batches
-from sledgehammer.outputs import read_rows, run_all_exits
+from sledgehammer.outputs import read_rows, replayed, run_all_exits
+from sledgehammer.policies import exit_shares
 from sledgehammer.writing import no_folder_for, replacing_folder
 
 
@@ -105,7 +106,9 @@ def _recalibrate(folder: Path, manifest: Manifest, rows: List[Row], batch_size: 
     temperatures = fit_temperatures(outputs.logits, outputs.label)
     seen: Dict[str, List[int]] = {"temperatures": outputs.hashes.tolist(), "threshold": []}
     (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
-    changed = dataclasses.replace(manifest, temperatures=temperatures)
+    exported.model.temperatures.copy_(torch.tensor(temperatures))
+    shares = exit_shares(exported.model.calibrated(outputs.logits).numpy()).tolist()
+    changed = dataclasses.replace(manifest, temperatures=temperatures, exit_shares=shares)
     write(folder, changed)
     before = ", ".join(f"{t:.3f}" for t in manifest.temperatures)
     after = ", ".join(f"{t:.3f}" for t in temperatures)
@@ -115,18 +118,16 @@ def _recalibrate(folder: Path, manifest: Manifest, rows: List[Row], batch_size: 
 
 def _verify(opened: Opened, folder: Path, rows: List[Row], batch_size: int) -> Agreement:
     exported = open_archive(str(folder))
-    thresholds = torch.full((len(rows),), opened.model.policy.threshold)
     outputs = [run_all_exits(*either, rows, batch_size) for either in (opened, exported)]
     # Each with its own temperatures.
     before, after = (
-        either.model.answer(found.logits, thresholds)
-        for either, found in zip((opened, exported), outputs)
+        replayed(either.model, found) for either, found in zip((opened, exported), outputs)
     )
     return compare(before, after, opened.model.exit_layers, outputs[0].label)
 
 
 def _print_agreement(found: Agreement, data: str) -> None:
-    print(f"\nagainst the archive, on {found.rows} rows of {data} at its threshold:\n")
+    print(f"\nagainst the archive, on {found.rows} rows of {data}, with its policy:\n")
     print_table([agreement_cells(found)])
 
 

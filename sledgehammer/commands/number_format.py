@@ -2,13 +2,11 @@
 
 from typing import Any, Dict, List, Sequence, Tuple
 
-import torch
-
 from sledgehammer.agreement import Agreement, compare
 from sledgehammer.archives import Opened
 from sledgehammer.commands.common import print_table
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.outputs import ExitOutputs, run_all_exits
+from sledgehammer.outputs import ExitOutputs, replayed, run_all_exits
 
 
 def run_in_format(
@@ -23,18 +21,18 @@ def run_in_format(
 
     # Returns
 
-    The new outputs, and a report of what changed at the model's threshold and at 1.0.
+    The new outputs, and a report of what changed at the policy's setting and at the full model's.
     """
     model = opened.model
     model.use_number_format(dtype)
     outputs = run_all_exits(model, opened.reader, rows, batch_size)
     changes: List[Dict[str, Any]] = []
-    for threshold in sorted({model.policy.threshold, 1.0}):
-        given = torch.full((len(rows),), threshold, device=model.temperatures.device)
-        before, after = (model.answer(o.logits.to(given.device), given) for o in (exact, outputs))
-        label = None if outputs.label is None else outputs.label.to(given.device)
-        agreement = compare(before, after, model.exit_layers, label)
-        changes.append({"threshold": threshold, **vars(agreement)})
+    policy = model.policy
+    for setting in dict.fromkeys((policy.values[policy.sweeps], policy.full)):
+        given = {**policy.values, policy.sweeps: setting}
+        before, after = (replayed(model, o, given) for o in (exact, outputs))
+        agreement = compare(before, after, model.exit_layers, outputs.label)
+        changes.append({policy.sweeps: setting, **vars(agreement)})
     return outputs, {"dtype": dtype, "against": "float32", "changes": changes}
 
 
@@ -45,10 +43,11 @@ def print_changes(report: Dict[str, Any]) -> None:
 
 
 def _cells(change: Dict[str, Any]) -> Dict[str, str]:
-    figures = Agreement(**{name: value for name, value in change.items() if name != "threshold"})
+    (name, setting), *rest = change.items()
+    figures = Agreement(**dict(rest))
     assert figures.accuracy is not None and figures.accuracy_change is not None
     return {
-        "threshold": f"{change['threshold']:.4g}",
+        name: f"{setting:.4g}",
         "accuracy": f"{figures.accuracy:.1%} ({100 * figures.accuracy_change:+.2f} points)",
         "mean layers": f"{figures.mean_layers:.2f} ({figures.mean_layers_change:+.3f})",
         "same label": f"{figures.labels:.2%}",

@@ -30,6 +30,7 @@ from sledgehammer.outputs import (
     run_all_exits,
     token_batches,
 )
+from sledgehammer.policies import exit_shares
 from sledgehammer.pretrained import SNAPSHOT
 from sledgehammer.pruning import (
     Shape,
@@ -146,9 +147,10 @@ class Prune(ArchiveCommand):
             REPORT: json.dumps(as_json(report), indent=2).encode(),
             _TRANSFORMER: (json.dumps(transformer, indent=2) + "\n").encode(),
         }
+        model.temperatures.copy_(torch.tensor(report["temperatures"]))
+        model.store_shares(exit_shares(model.calibrated(outcome.final.logits).cpu().numpy()))
         weights = {
             **model.state_dict(),
-            "temperatures": torch.tensor(report["temperatures"]),
             "seen.temperatures": outcome.final.hashes,
         }
         if arguments.report:

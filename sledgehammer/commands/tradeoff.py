@@ -1,7 +1,8 @@
-"""`allennlp tradeoff`: the whole speed/accuracy curve, and a threshold chosen from it."""
+"""`allennlp tradeoff`: the whole speed/accuracy curve, and a setting chosen from it."""
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional
 
@@ -11,10 +12,13 @@ from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.archives import Opened, check_target, open_archive, write_changed
 from sledgehammer.arguments import positive_int
-from sledgehammer.choice import Wish, choose
+from sledgehammer.classifier import ExitClassifier
+from sledgehammer.commands.choosing import checked_wish, choose_point
 from sledgehammer.commands.common import (
     ArchiveCommand,
+    check_swept,
     open_and_run,
+    parse_policy,
     warn_if_seen,
     write_json,
 )
@@ -25,18 +29,16 @@ from sledgehammer.measuring import Measurement, measure
 from sledgehammer.number_format import DTYPES
 from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits
 from sledgehammer.plots import check_plot, plot_tradeoff
-from sledgehammer.policies import checked_threshold
-from sledgehammer.risk import fastest_safe
 from sledgehammer.tradeoff import Point, Tradeoff
 from sledgehammer.writing import check_writable
 
-MEASURED = [0.0, 0.7, 0.9, 1.0]
-"""Thresholds that `--measure` times unless told which."""
+MEASURED = {"threshold": [0.0, 0.7, 0.9, 1.0]}
+"""What `--measure` times unless told otherwise; of other settings, five from end to end."""
 
 
 @Subcommand.register("tradeoff")
 class TradeoffCommand(ArchiveCommand):
-    """Show what every threshold of an archive gives on some data, and choose one.
+    """Show what every threshold of an archive, or other setting, gives on some data; choose one.
 
     All exits run once; the curve is computed from their outputs. "Random" stops as many rows at
     each exit, drawn blindly; "oracle" stops every row at its earliest right exit.
@@ -50,8 +52,14 @@ class TradeoffCommand(ArchiveCommand):
 
     def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
         curve = subparser.add_argument_group("the curve")
-        curve.add_argument("--thresholds", type=float, nargs="+", metavar="T", help="only these")
-        curve.add_argument("--exact", action="store_true", help="every threshold that differs")
+        curve.add_argument(
+            "--thresholds", "--settings", type=float, nargs="+", metavar="T", dest="settings",
+            help="only these: thresholds, or values of what else the policy sweeps",
+        )  # fmt: skip
+        curve.add_argument("--exact", action="store_true", help="every value that differs")
+        curve.add_argument(
+            "--policy", metavar="JSON", help='not the archive\'s own: {"type": "patience"}'
+        )
         curve.add_argument("--output", type=Path, metavar="FILE.json|.csv", help="all figures")
         curve.add_argument("--plot", type=Path, metavar="FILE.png|.svg|.pdf|.html")
         curve.add_argument(
@@ -67,12 +75,12 @@ class TradeoffCommand(ArchiveCommand):
         timing = subparser.add_argument_group("wall-clock times")
         timing.add_argument(
             "--measure", type=float, nargs="*", metavar="T",
-            help=f"time these thresholds for real (default {' '.join(map(str, MEASURED))})",
+            help="time these settings for real (default: some from end to end)",
         )  # fmt: skip
         timing.add_argument("--measure-batch-size", type=positive_int, default=1, metavar="N")
         timing.add_argument("--measure-rows", type=positive_int, default=200, metavar="N")
         timing.add_argument("--measure-rounds", type=positive_int, default=7, metavar="N")
-        choice = subparser.add_argument_group("choosing a threshold")
+        choice = subparser.add_argument_group("choosing a setting")
         choice.add_argument("--min-accuracy", type=float, metavar="A", help="such as 0.92")
         choice.add_argument(
             "--max-accuracy-drop", type=float, metavar="E", help="against the last exit, as 0.01"
@@ -86,25 +94,28 @@ class TradeoffCommand(ArchiveCommand):
             help="guarantee E: the true drop (or inconsistency) exceeds it with probability <= D",
         )  # fmt: skip
         choice.add_argument(
-            "--write", type=Path, metavar="NEW_ARCHIVE", help="with the chosen threshold"
+            "--write", type=Path, metavar="NEW_ARCHIVE", help="with the chosen setting"
         )
         choice.add_argument("--force", action="store_true", help="overwrite NEW_ARCHIVE")
 
     def run(self, arguments: argparse.Namespace) -> None:
-        wish = _checked_wish(arguments)
+        wish = checked_wish(arguments)
         _check_files(arguments)
         dtype = arguments.dtype
         if dtype and arguments.engine:
             raise ConfigurationError("--dtype is for archives: an exported model has one precision")
         opened, rows, outputs = open_and_run(
-            arguments, dtype="float32" if dtype else None, engine=arguments.engine
+            arguments,
+            dtype="float32" if dtype else None,
+            engine=arguments.engine,
+            check=partial(_use_policy, arguments),
         )
         changes = None
         if dtype:
             outputs, changes = run_in_format(opened, rows, outputs, dtype, arguments.batch_size)
             print_changes(changes)
         tradeoff = replay(opened, outputs)
-        curve = tradeoff.curve(_progress(_thresholds(arguments, tradeoff)))
+        curve = tradeoff.curve(_progress(_settings(arguments, tradeoff)))
         report: Dict[str, Any] = {
             "archive": arguments.archive,
             "engine": arguments.engine,
@@ -112,6 +123,7 @@ class TradeoffCommand(ArchiveCommand):
             "rows": len(outputs.hashes),
             "exit_layers": tradeoff.exit_layers,
             "full_layers": tradeoff.full_layers,
+            "policy": opened.model.policy.config(),
             "number_format": changes,
             "curves": {
                 "policy": curve,
@@ -130,8 +142,8 @@ class TradeoffCommand(ArchiveCommand):
             report["measured"] = _measure(opened, rows, arguments)
         chosen = None
         if not wish.is_empty:
-            chosen = _choose(tradeoff, curve, wish, arguments)
-            report["chosen"] = {**vars(chosen), "delta": arguments.delta}
+            chosen = choose_point(tradeoff, curve, wish, arguments)
+            report["chosen"] = {**chosen.figures(), "delta": arguments.delta}
         _write_all(report, chosen, opened, outputs, arguments)
 
 
@@ -145,37 +157,12 @@ def replay(opened: Opened, outputs: ExitOutputs) -> Tradeoff:
         model.exit_layers,
         model.full_layers,
         model.policy,
+        outputs.signals,
+        model.shares_on_host(),
     )
-
-
-def _checked_wish(arguments: argparse.Namespace) -> Wish:
-    wish = Wish(
-        arguments.min_accuracy,
-        arguments.max_accuracy_drop,
-        arguments.max_inconsistency,
-        arguments.min_speedup,
-    )
-    if arguments.write and wish.is_empty:
-        raise ConfigurationError(
-            "--write needs a condition that chooses the threshold: --min-accuracy, "
-            "--max-accuracy-drop, --max-inconsistency or --min-speedup"
-        )
-    if arguments.delta is not None:
-        if not 0 < arguments.delta < 1:
-            raise ConfigurationError(f"--delta must be between 0 and 1, got {arguments.delta}")
-        bounds = [b for b in (wish.max_accuracy_drop, wish.max_inconsistency) if b is not None]
-        others = (wish.min_accuracy, wish.min_speedup)
-        if len(bounds) != 1 or not 0 < bounds[0] < 1 or any(o is not None for o in others):
-            raise ConfigurationError(
-                "--delta guarantees either --max-accuracy-drop or --max-inconsistency (above 0, "
-                "below 1), and neither --min-accuracy nor --min-speedup beside it"
-            )
-    return wish
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
-    for threshold in (arguments.thresholds or []) + (arguments.measure or []):
-        checked_threshold(threshold)
     if arguments.output:
         check_writable(arguments.output, [".json", ".csv"])
     if arguments.plot:
@@ -184,14 +171,24 @@ def _check_files(arguments: argparse.Namespace) -> None:
         check_target(arguments.write, arguments.archive, arguments.force)
 
 
-def _thresholds(arguments: argparse.Namespace, tradeoff: Tradeoff) -> List[float]:
+def _use_policy(arguments: argparse.Namespace, model: ExitClassifier) -> None:
+    """Have the model use the policy that was asked for, and check settings, before anything runs."""
+    if arguments.policy:
+        model.policy = parse_policy(arguments.policy)
+    for value in (arguments.settings or []) + (arguments.measure or []):
+        check_swept(model.policy, value)
+    if unready := model.policy.unready():
+        raise ConfigurationError(unready)
+
+
+def _settings(arguments: argparse.Namespace, tradeoff: Tradeoff) -> List[float]:
     if arguments.exact:
-        return tradeoff.distinct_thresholds()
-    return arguments.thresholds or tradeoff.grid()
+        return tradeoff.distinct_settings()
+    return arguments.settings or tradeoff.grid()
 
 
-def _progress(thresholds: List[float]) -> Iterable[float]:
-    return Tqdm.tqdm(thresholds, "replaying", disable=len(thresholds) < 1000)
+def _progress(settings: List[float]) -> Iterable[float]:
+    return Tqdm.tqdm(settings, "replaying", disable=len(settings) < 1000)
 
 
 def _other(name: str, arguments: argparse.Namespace) -> List[Point]:
@@ -201,71 +198,20 @@ def _other(name: str, arguments: argparse.Namespace) -> List[Point]:
     tradeoff = replay(
         opened, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
     )
-    return tradeoff.curve(tradeoff.grid() if len(tradeoff.exit_layers) > 1 else [1.0])
+    return tradeoff.curve(tradeoff.grid() if len(tradeoff.exit_layers) > 1 else [tradeoff.full])
 
 
 def _measure(opened: Opened, rows: List[Row], arguments: argparse.Namespace) -> Measurement:
-    thresholds = sorted({*(arguments.measure or MEASURED), 1.0})
+    policy = opened.model.policy
+    grid = policy.grid(len(opened.model.labels))
+    default = MEASURED.get(policy.sweeps, [grid[i * (len(grid) - 1) // 4] for i in range(4)])
+    settings = dict.fromkeys([*(arguments.measure or default), policy.full])
     measured = measure(
-        opened.model, opened.reader, rows[: arguments.measure_rows], thresholds,
+        opened.model, opened.reader, rows[: arguments.measure_rows], list(settings),
         arguments.measure_batch_size, arguments.measure_rounds,
     )  # fmt: skip
     print_measurement(measured)
     return measured
-
-
-def _choose(
-    tradeoff: Tradeoff, curve: List[Point], wish: Wish, arguments: argparse.Namespace
-) -> Point:
-    """The point of the chosen threshold, which is printed too.
-
-    # Raises
-
-    `ConfigurationError` if no threshold will do.
-    """
-    full = tradeoff.curve([1.0])[0]
-    if arguments.delta is not None:
-        point = _choose_safe(tradeoff, wish, arguments.delta)
-    else:
-        full_answers = tradeoff.predicted_at(1.0)
-        other = [
-            float((tradeoff.predicted_at(p.threshold or 0.0) != full_answers).double().mean())
-            if wish.max_inconsistency is not None
-            else 0.0
-            for p in curve
-        ]
-        found = choose(curve, other, full, wish)
-        if found is None:
-            raise ConfigurationError(
-                f"no threshold gives that: accuracy goes up to {max(p.accuracy for p in curve):.1%}, "
-                f"layer speedup up to {max(p.layer_speedup for p in curve):.2f}x, not both at once"
-            )
-        point = found
-    print(
-        f"\nchosen threshold: {point.threshold:.6g}\n  accuracy {point.accuracy:.1%} (full model "
-        f"{full.accuracy:.1%}), layer speedup {point.layer_speedup:.2f}x, "
-        f"{point.mean_layers:.2f} layers on average"
-    )
-    return point
-
-
-def _choose_safe(tradeoff: Tradeoff, wish: Wish, delta: float) -> Point:
-    risk = "inconsistency" if wish.max_accuracy_drop is None else "accuracy-drop"
-    bound = wish.max_inconsistency if wish.max_accuracy_drop is None else wish.max_accuracy_drop
-    assert bound is not None
-    safe = fastest_safe(tradeoff, bound, delta, risk)
-    if safe is None:
-        print(
-            f"\nNo threshold can be shown to keep the {risk} below {bound:g} with probability "
-            f"{1 - delta:g} on {len(tradeoff.label)} rows: only the full model is safe. More rows, "
-            "a larger bound or a larger delta may help."
-        )
-    else:
-        print(
-            f"\nWith probability at least {1 - delta:g} the true {risk} is at most {bound:g} "
-            "(for rows drawn as these were)."
-        )
-    return tradeoff.curve([1.0 if safe is None else safe])[0]
 
 
 def _write_all(
@@ -283,11 +229,13 @@ def _write_all(
     if arguments.plot:
         plot_tradeoff(lines(report), arguments.plot, arguments.data, chosen)
     if arguments.write:
-        assert chosen is not None and chosen.threshold is not None
+        assert chosen is not None and chosen.setting is not None
         seen = opened.model.seen
+        policy = opened.model.policy
+        policy.change({policy.sweeps: chosen.setting})
         weights = {"seen.threshold": outputs.hashes, "seen.temperatures": seen.temperatures}
         write_changed(
-            arguments.archive, arguments.write, weights, chosen.threshold, dtype=arguments.dtype
+            arguments.archive, arguments.write, weights, policy.config(), dtype=arguments.dtype
         )
         print(f"\nnew archive: {arguments.write}")
     for file in filter(None, (arguments.output, arguments.plot)):

@@ -17,24 +17,27 @@ TABLE_ROWS = 16
 def print_curves(report: Dict[str, Any]) -> None:
     curves = report["curves"]
     chosen = _spread(curves["policy"])
-    table = [_cells(f"{curves['policy'][i].threshold:.4g}", curves["policy"][i]) for i in chosen]
+    points = [curves["policy"][i] for i in chosen]
+    table = [_cells(p.name, f"{p.setting:.4g}", p) for p in points]
     for cells, i in zip(table, chosen):
         cells["random exits"] = f"{curves['random'][i].accuracy:.1%}"
     print_table(table)
     print()
     single = [
-        _cells(f"only layer {list(p.shares)[i]}", p) for i, p in enumerate(curves["single exits"])
+        _cells("system", f"only layer {list(p.shares)[i]}", p)
+        for i, p in enumerate(curves["single exits"])
     ]
     others = [
         _cells(
-            short_name(name) + (f" at {p.threshold:.4g}" if len(points) > 1 else ""),
+            "system",
+            short_name(name) + (f" at {p.setting:.4g}" if len(points) > 1 else ""),
             p,
             shares=False,
         )
         for name, points in report["versus"].items()
         for p in (points[i] for i in _spread(points, 6))
     ]
-    print_table([*single, _cells("oracle", curves["oracle"][0]), *others])
+    print_table([*single, _cells("system", "oracle", curves["oracle"][0]), *others])
 
 
 def _spread(points: List[Point], count: int = TABLE_ROWS) -> List[int]:
@@ -49,9 +52,9 @@ def _spread(points: List[Point], count: int = TABLE_ROWS) -> List[int]:
     return sorted(nearest | {0, len(points) - 1})
 
 
-def _cells(name: str, point: Point, shares: bool = True) -> Dict[str, str]:
+def _cells(column: str, name: str, point: Point, shares: bool = True) -> Dict[str, str]:
     cells = {
-        "threshold": name,
+        column: name,
         "accuracy": f"{point.accuracy:.1%}",
         "macro-F1": f"{point.macro_f1:.3f}",
         "mean layers": f"{point.mean_layers:.2f}",
@@ -72,7 +75,7 @@ def print_measurement(measured: Measurement) -> None:
     print_table(
         [
             {
-                "threshold": f"{p.threshold:.4g}",
+                p.name: f"{p.setting:.4g}",
                 "mean layers": f"{p.mean_layers:.2f}",
                 "layer speedup": f"{p.layer_speedup:.2f}x",
                 "ms per text": f"{p.milliseconds:.2f} ({_range(p.milliseconds_quartiles)})",
@@ -90,7 +93,7 @@ def _range(quartiles: List[float]) -> str:
 def lines(report: Dict[str, Any]) -> List[Line]:
     curves = report["curves"]
     drawn = [
-        Line("confidence", curves["policy"]),
+        Line(report["policy"]["type"], curves["policy"]),
         Line("random exits, as many at each", curves["random"], "dashed"),
         Line("single exits", curves["single exits"], "marks"),
         Line("oracle", curves["oracle"], "marks"),
@@ -108,7 +111,7 @@ def write_csv(report: Dict[str, Any], target: Path) -> None:
     rows = []
     for name, points in {**report["curves"], **report["versus"]}.items():
         for point in points:
-            figures = {k: v for k, v in vars(point).items() if k != "shares"}
+            figures = {k: v for k, v in point.figures().items() if k != "shares"}
             shares = {f"share_at_exit_{layer}": share for layer, share in point.shares.items()}
             rows.append({"curve": name, **figures, **shares})
     columns = list(dict.fromkeys(column for row in rows for column in row))

@@ -9,7 +9,7 @@ for answer in classifier.stream(line.strip() for line in open("reviews.txt")):
 """
 
 from sledgehammer.engine.classifier import Engine, load
+from sledgehammer.engine.entries import Item
 from sledgehammer.engine.manifest import EngineError
-from sledgehammer.engine.stream import Item
 
 __all__ = ["Engine", "EngineError", "Item", "load"]

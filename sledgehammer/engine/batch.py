@@ -1,10 +1,13 @@
 """Rows that run together, and when each of them stops."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Dict, List, Sequence
 
 import numpy as np
 from numpy import ndarray
+
+from sledgehammer.policies import Evidence
+from sledgehammer.policies.evidence import OF_EACH_EXIT
 
 Arrays = Dict[str, ndarray]
 
@@ -23,17 +26,34 @@ class Batch:
         What the next segment takes.
     probs : `List[ndarray]`
         Of each exit passed: (rows, labels).
+    signals : `Dict[str, ndarray]`, optional
+        What the policy goes by beside them; see `Evidence`.
     """
 
     rows: ndarray
     lengths: ndarray
     inputs: Arrays
     probs: List[ndarray]
+    signals: Arrays = field(default_factory=dict)
 
     @property
     def position(self) -> int:
         """That of the next exit."""
         return len(self.probs)
+
+    @property
+    def evidence(self) -> Evidence:
+        """What has been seen of the rows."""
+        return Evidence(self.probs, self.signals)
+
+    def see(self, probs: ndarray, signals: Arrays) -> None:
+        """Add what the next exit says: (rows, labels), and (rows,) or (rows, exits)."""
+        self.probs = [*self.probs, probs]
+        for name, signal in signals.items():
+            if name in OF_EACH_EXIT:
+                so_far = [self.signals[name]] if name in self.signals else []
+                signal = np.concatenate([*so_far, signal.reshape(-1, 1)], axis=1)
+            self.signals = {**self.signals, name: signal}
 
     def keep(self, rows: ndarray) -> "Batch":
         """Only the given rows (indices), less the columns that are padding in all of them."""
@@ -47,6 +67,7 @@ class Batch:
                 for name, array in self.inputs.items()
             },
             [probs[rows] for probs in self.probs],
+            {name: signal[rows] for name, signal in self.signals.items()},
         )
 
     @staticmethod
@@ -64,20 +85,8 @@ class Batch:
             np.concatenate([batch.lengths for batch in batches]),
             joined,
             [np.concatenate(probs) for probs in zip(*(batch.probs for batch in batches))],
+            {n: np.concatenate([b.signals[n] for b in batches]) for n in batches[0].signals},
         )
-
-
-def reached(probs: ndarray, thresholds: ndarray) -> ndarray:
-    """Which rows stop at an exit: those whose confidence reaches their threshold; none at 1.0.
-
-    # Parameters
-
-    probs : `ndarray`
-        Shape (rows, labels), calibrated.
-    thresholds : `ndarray`
-        Shape (rows,), float32.
-    """
-    return (probs.max(axis=1) >= thresholds) & (thresholds < 1.0)
 
 
 def _widen(array: ndarray, tokens: int) -> ndarray:

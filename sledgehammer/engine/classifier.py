@@ -1,21 +1,22 @@
 """An exported classifier: batches run segment by segment, answered rows leave."""
 
+import copy
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 from numpy import ndarray
 
-from sledgehammer.engine.batch import Arrays, Batch, reached
+from sledgehammer.engine.batch import Arrays, Batch
+from sledgehammer.engine.entries import Entry
 from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read
 from sledgehammer.engine.runtimes import Segments, open_segments
-from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Entry, Schedule, answers
+from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Schedule, answers
 from sledgehammer.engine.text import Encoded, Text, Tokenizer
-from sledgehammer.lines import valid_threshold
+from sledgehammer.policies import ExitPolicy, Exits, Settings, number, select
 
-Stops = Callable[[List[ndarray], ndarray], ndarray]
-"""Which rows stop at an exit: given the calibrated probabilities of all exits so far, each of
-shape (rows, labels), and the rows' positions in the batch: (rows,), bool."""
+Given = Union[float, Sequence[float], None]
+"""A setting: for all texts, or one a text; the exported default if `None`."""
 
 
 class Engine:
@@ -28,6 +29,10 @@ class Engine:
     manifest : `Manifest`
     tokenizer : `Tokenizer`
     segments : `Segments`
+
+    # Raises
+
+    `EngineError` if there is no such policy as the manifest's, or it can't decide here.
     """
 
     def __init__(self, manifest: Manifest, tokenizer: Tokenizer, segments: Segments) -> None:
@@ -35,23 +40,36 @@ class Engine:
         self.tokenizer = tokenizer
         self.segments = segments
         self._temperatures = np.asarray(manifest.temperatures, np.float32)
+        shares = np.asarray(manifest.exit_shares, np.float32) if manifest.exit_shares else None
+        self.exits = Exits(manifest.exit_layers, manifest.signals, shares)
+        try:
+            self.policy = ExitPolicy.make(manifest.policy)
+            self.policy.bind(self.exits)
+        except ValueError as error:
+            raise EngineError(f"the policy of this exported model: {error}") from error
+        if unready := self.policy.unready():
+            raise EngineError(unready)
 
     def predict(
         self,
         texts: Sequence[Text],
-        threshold: Union[float, Sequence[float], None] = None,
+        threshold: Given = None,
         batch_size: int = BATCH_SIZE,
+        **settings: Given,
     ) -> List[Dict[str, Any]]:
-        """Classify texts, each stopping at its first confident exit.
+        """Classify texts, each stopping where the policy says.
 
         # Parameters
 
         texts : `Sequence[Text]`
             Strings, or pairs of them for a model of pairs.
         threshold : `float`, optional
-            In [0, 1], for all texts or one a text; the exported default if `None`.
+            In [0, 1], for all texts or one a text, if the policy has one; the exported default if
+            `None`.
         batch_size : `int`, optional
             Texts that run at a time; those of a batch have about the same length.
+        **settings : `float`, optional
+            The policy's others, by name, in the same way: `patience=3`, `max_exit_layer=5`.
 
         # Returns
 
@@ -60,18 +78,18 @@ class Engine:
 
         # Raises
 
-        `EngineError` for bad texts or thresholds.
+        `EngineError` for bad texts or settings.
         """
         if isinstance(texts, str):
             raise EngineError("give a list of texts, not one text")
-        thresholds = self.thresholds(threshold, len(texts))
+        own = self.settings({"threshold": threshold, **settings}, len(texts))
         encoded = self.tokenizer.encode(texts) if len(texts) else []
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].ids))
         answers: List[Dict[str, Any]] = [{} for _ in encoded]
         for first in range(0, len(order), batch_size):
             positions = order[first : first + batch_size]
             tokens = self.tokenizer.batch([encoded[i] for i in positions])
-            exits, probs = self.run_until_answered(tokens, confident(thresholds[positions]))
+            exits, probs = self.run_until_answered(tokens, self.policy, select(own, positions))
             for i, exit, row in zip(positions, exits.tolist(), probs.tolist()):
                 answers[i] = self.answer(exit, row)
         return answers
@@ -84,13 +102,17 @@ class Engine:
         pool: Optional[bool] = None,
         max_delay: Optional[int] = None,
         max_wait: Optional[float] = None,
+        **settings: Optional[float],
     ) -> Iterator[Dict[str, Any]]:
         """Classify texts as they come, each as `predict` would; answers come in order.
+
+        With the policy `budget` the mean over the stream is kept at the budget, so that what one
+        text may cost depends on those before it.
 
         # Parameters
 
         texts : `Iterable[Entry]`
-            May be endless. Texts; an `Item` where one has a threshold of its own.
+            May be endless. Texts; an `Item` where one has settings of its own.
         threshold : `float`, optional
             Of the texts that have none; the exported default if `None`.
         batch_size, max_delay : `int`, optional
@@ -101,28 +123,34 @@ class Engine:
             everything held is run. Then `texts` is read in a thread, at most `batch_size` ahead;
             it ends after the next text when the generator is closed. If `None`, answers may wait
             for the texts after them, and there is no thread.
+        **settings : `float`, optional
+            The policy's others, by name, of the texts that have none.
 
         # Raises
 
-        `EngineError` for bad arguments, at once; for a bad text or threshold, after the answers to
+        `EngineError` for bad arguments, at once; for a bad text or setting, after the answers to
         those before it, and so does what `texts` raises.
         """
         if isinstance(texts, str):
             raise EngineError("give an iterable of texts, not one text")
-        default = float(self.thresholds(threshold, 1)[0])
+        given = {"threshold": threshold, **settings}
         if pool is None:
             pool = self.manifest.runtime in POOLED_RUNTIMES
         schedule = Schedule(batch_size, pool, max_delay)
-        return answers(self, texts, default, schedule, max_wait)
+        return answers(self, texts, self.with_settings(given), schedule, max_wait)
 
-    def run_until_answered(self, tokens: Arrays, stops: Stops) -> Tuple[ndarray, ndarray]:
+    def run_until_answered(
+        self, tokens: Arrays, policy: ExitPolicy, settings: Settings
+    ) -> Tuple[ndarray, ndarray]:
         """Run each row until it may stop; the last exit answers the rest.
 
         # Parameters
 
         tokens : `Dict[str, ndarray]`
             Each of shape (rows, tokens), int64.
-        stops : `Stops`
+        policy : `ExitPolicy`
+            The engine's own, or another that is bound to its exits.
+        settings : `Settings`
 
         # Returns
 
@@ -138,7 +166,7 @@ class Engine:
             if batch.position == len(self._temperatures):
                 answers[batch.rows] = probs
                 return exits, answers
-            stopped = stops(batch.probs, batch.rows)
+            stopped = policy.decide(batch.evidence, select(settings, batch.rows))
             if stopped.any():
                 answered = batch.rows[stopped]
                 answers[answered] = probs[stopped]
@@ -147,14 +175,16 @@ class Engine:
                     return exits, answers
                 batch = batch.keep(np.flatnonzero(~stopped))
 
-    def run_all_exits(self, tokens: Arrays) -> ndarray:
-        """Uncalibrated logits of every exit for every row: (rows, exits, labels)."""
-        inputs = tokens
+    def run_all_exits(self, tokens: Arrays) -> Tuple[ndarray, Arrays]:
+        """What every exit says of every row: uncalibrated logits, (rows, exits, labels), and the
+        signals that the segments tell, each (rows, exits)."""
+        batch = self.start(tokens)
         logits = []
-        for position in range(len(self._temperatures)):
-            exit_logits, inputs = self._step(position, inputs)
+        for _ in self._temperatures:
+            exit_logits, signals = self._step(batch)
             logits.append(exit_logits)
-        return np.stack(logits, axis=1)
+            batch.see(exit_logits, signals)
+        return np.stack(logits, axis=1), batch.signals
 
     def encode_batch(self, encoded: Sequence[Encoded]) -> Batch:
         """A batch of tokenised rows, none of which has run."""
@@ -167,33 +197,60 @@ class Engine:
 
     def advance(self, batch: Batch) -> ndarray:
         """Run a batch up to its next exit: that one's calibrated probabilities."""
-        logits, batch.inputs = self._step(batch.position, batch.inputs)
+        logits, signals = self._step(batch)
         probs = softmax(logits / self._temperatures[batch.position])
-        batch.probs = [*batch.probs, probs]
+        batch.see(probs, signals)
         return probs
 
-    def _step(self, position: int, inputs: Arrays) -> Tuple[ndarray, Arrays]:
-        """The logits of an exit, and what the next segment takes."""
-        outputs = self.segments.run(position, inputs)
+    def _step(self, batch: Batch) -> Tuple[ndarray, Arrays]:
+        """The logits of the next exit, and the signals told there."""
+        outputs = self.segments.run(batch.position, batch.inputs)
         logits = outputs.pop("logits")
-        return logits, _for_next({**inputs, **outputs})
+        signals = {n: outputs.pop(n) for n in self.manifest.signals if n in outputs}
+        batch.inputs = _for_next({**batch.inputs, **outputs})
+        return logits, signals
 
-    def thresholds(self, threshold: Union[float, Sequence[float], None], rows: int) -> ndarray:
-        """One threshold a row, (rows,), float32.
+    def settings(self, given: Mapping[str, Given], rows: int) -> Settings:
+        """Settings for some texts: numbers, or (rows,), float32, where each has its own.
 
         # Raises
 
-        `EngineError` if they are not numbers in [0, 1], or not as many.
+        `EngineError` for one that the policy does not have, a value that it may not have, or if
+        they are not as many.
         """
-        given = self.manifest.threshold if threshold is None else threshold
-        if isinstance(given, (list, tuple, ndarray)) and len(given) != rows:
-            raise EngineError(f"{len(given)} thresholds for {rows} texts")
-        values = given if isinstance(given, (list, tuple, ndarray)) else [given]
+        found = dict(self.policy.values)
+        for name, value in given.items():
+            if value is None:
+                continue
+            if not isinstance(value, (list, tuple, ndarray)):
+                found[name] = self._checked(name, value)
+                continue
+            if len(value) != rows:
+                raise EngineError(f"{len(value)} values of {name} for {rows} texts")
+            each = [self._checked(name, one) for one in value]
+            found[name] = np.asarray(each, np.float32)
+        return found
+
+    def _checked(self, name: str, value: Any) -> float:
         try:
-            checked = [valid_threshold(v.item() if hasattr(v, "item") else v) for v in values]
+            checked = self.policy.checked({name: value.item() if hasattr(value, "item") else value})
         except ValueError as error:
             raise EngineError(str(error)) from error
-        return np.broadcast_to(np.asarray(checked, np.float32), (rows,))
+        return number(checked[name])
+
+    def with_settings(self, given: Mapping[str, Optional[float]]) -> ExitPolicy:
+        """The policy with other defaults.
+
+        # Raises
+
+        `EngineError` for one that it does not have, or a value that it may not have.
+        """
+        policy = copy.copy(self.policy)
+        try:
+            policy.change({name: value for name, value in given.items() if value is not None})
+        except ValueError as error:
+            raise EngineError(str(error)) from error
+        return policy
 
     def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]:
         """What is told of a row that the exit at this position answered."""
@@ -233,21 +290,6 @@ def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
         len(manifest.fields),
     )
     return Engine(manifest, tokenizer, open_segments(directory, manifest, threads))
-
-
-def confident(thresholds: ndarray) -> Stops:
-    """Stop at the first exit whose confidence reaches the row's threshold; never at 1.0.
-
-    # Parameters
-
-    thresholds : `ndarray`
-        Shape (rows of the batch,), float32.
-    """
-
-    def stops(probs: List[ndarray], rows: ndarray) -> ndarray:
-        return reached(probs[-1], thresholds[rows])
-
-    return stops
 
 
 def softmax(logits: ndarray) -> ndarray:

@@ -25,9 +25,11 @@ from typing import (
 
 from sledgehammer.arguments import positive_int
 from sledgehammer.engine.classifier import load
+from sledgehammer.engine.entries import Entry, Item, Known
 from sledgehammer.engine.manifest import EngineError, is_engine
-from sledgehammer.engine.stream import BATCH_SIZE, Entry, Item, Known
-from sledgehammer.lines import parse_line, summary_of_bad_lines, texts_of, valid_threshold
+from sledgehammer.engine.stream import BATCH_SIZE
+from sledgehammer.lines import parse_line, summary_of_bad_lines, texts_of
+from sledgehammer.policies import ExitPolicy, check_for_some_policy, settings_in
 from sledgehammer.writing import not_a_file, replacing
 
 PROG = "sledgehammer predict"
@@ -41,8 +43,8 @@ ALLENNLP_ONLY = (
 
 DESCRIPTION = """\
 Answer each line of INPUT, in order. A line is {"text": ...}, or for a model of pairs
-{"premise": ..., "hypothesis": ...}; "threshold" in it holds for that line only. A line that can't
-be answered gets {"error": ..., "line": N}.
+{"premise": ..., "hypothesis": ...}; "threshold", or another setting that the policy has, in it
+holds for that line only. A line that can't be answered gets {"error": ..., "line": N}.
 
 This is for the directory of an exported model (`allennlp export`). With an archive, or with an
 option that is not listed here, it is `allennlp predict`: see `allennlp predict --help`."""
@@ -95,7 +97,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     try:
         parsed = _parser().parse_args(list(arguments))
-        threshold = _threshold(parsed)
+        settings = _settings(parsed)
         if parsed.silent and not parsed.output_file:
             raise UsageError("--silent without --output-file: nobody would see the answers")
     except UsageError as error:
@@ -104,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if parsed.output_file and (problem := not_a_file(parsed.output_file)):
             raise EngineError(problem)
-        _predict(parsed, threshold)
+        _predict(parsed, settings)
     except BrokenPipeError:
         # Nobody reads on (`| head`). Python would complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -137,7 +139,10 @@ def _parser() -> _Parser:
     parser.add_argument("--silent", action="store_true", help="print no answers")
     parser.add_argument("--threshold", type=float, metavar="T", help="of lines without their own")
     parser.add_argument(
-        "--predictor-args", default="", metavar="JSON", help='the same: {"threshold": T}'
+        "--predictor-args",
+        default="",
+        metavar="JSON",
+        help='or any settings: {"max_exit_layer": 3}',
     )
     parser.add_argument("--batch-size", type=positive_int, default=BATCH_SIZE, metavar="N")
     parser.add_argument(
@@ -161,25 +166,27 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _threshold(parsed: argparse.Namespace) -> Optional[float]:
-    """What the options say of the threshold."""
+def _settings(parsed: argparse.Namespace) -> Dict[str, Any]:
+    """What the options say of the policy's settings."""
     text = parsed.predictor_args.strip()
     try:
         given = json.loads(text) if text else {}
     except ValueError as error:
         raise UsageError(f"--predictor-args is not JSON: {error}") from error
-    if not isinstance(given, dict) or set(given) - {"threshold"}:
-        raise UsageError('--predictor-args takes {"threshold": T} and nothing else')
-    found = [t for t in (parsed.threshold, given.get("threshold")) if t is not None]
-    if len(found) > 1:
-        raise UsageError("--threshold and --predictor-args both give a threshold")
+    if not isinstance(given, dict) or set(given) - set(settings_in(given, nulls=True)):
+        raise UsageError('--predictor-args takes settings of a policy: {"threshold": T}')
+    if parsed.threshold is not None:
+        if given.get("threshold") is not None:
+            raise UsageError("--threshold and --predictor-args both give a threshold")
+        given["threshold"] = parsed.threshold
     try:
-        return valid_threshold(found[0]) if found else None
+        check_for_some_policy(given)
     except ValueError as error:
         raise UsageError(str(error)) from error
+    return given
 
 
-def _predict(parsed: argparse.Namespace, threshold: Optional[float]) -> None:
+def _predict(parsed: argparse.Namespace, settings: Dict[str, Any]) -> None:
     engine = load(parsed.directory, parsed.threads)
     is_file = Path(parsed.input).is_file()
     max_wait = WAIT if parsed.max_wait is None and not is_file else parsed.max_wait
@@ -187,12 +194,13 @@ def _predict(parsed: argparse.Namespace, threshold: Optional[float]) -> None:
     with contextlib.ExitStack() as stack:
         lines = stack.enter_context(_open(parsed.input))
         write = _writer(stack, parsed, flush=not is_file)
+        policy = engine.with_settings(settings)
         answers = engine.stream(
-            entries(lines, engine.manifest.fields, bad_lines),
-            threshold,
+            entries(lines, engine.manifest.fields, bad_lines, policy),
             batch_size=parsed.batch_size,
             pool=parsed.pool,
             max_wait=max_wait,
+            **settings,
         )
         for answer in answers:
             write(json.dumps(answer) + "\n")
@@ -201,7 +209,9 @@ def _predict(parsed: argparse.Namespace, threshold: Optional[float]) -> None:
         print(summary_of_bad_lines(bad_lines), file=sys.stderr)
 
 
-def entries(lines: Iterable[str], fields: Sequence[str], bad_lines: List[int]) -> Iterator[Entry]:
+def entries(
+    lines: Iterable[str], fields: Sequence[str], bad_lines: List[int], policy: ExitPolicy
+) -> Iterator[Entry]:
     """The lines as entries of a stream.
 
     # Parameters
@@ -210,6 +220,8 @@ def entries(lines: Iterable[str], fields: Sequence[str], bad_lines: List[int]) -
         Names of the texts in a line.
     bad_lines : `List[int]`
         Gets the numbers, counted from 1, of the lines that are answered with an error.
+    policy : `ExitPolicy`
+        Which says what settings a line may have.
     """
     for number, line in enumerate(lines, start=1):
         inputs, problem = parse_line(line)
@@ -217,13 +229,13 @@ def entries(lines: Iterable[str], fields: Sequence[str], bad_lines: List[int]) -
             if problem:
                 raise ValueError(problem)
             texts = texts_of(inputs, fields)
-            own = inputs.get("threshold")
-            threshold = None if own is None else valid_threshold(own)
+            own = settings_in(inputs)
+            policy.checked(own)
         except ValueError as error:
             bad_lines.append(number)
             yield Known({"error": str(error), "line": number})
         else:
-            yield Item(texts[0] if len(texts) == 1 else texts, threshold)
+            yield Item(texts[0] if len(texts) == 1 else texts, settings=own)
 
 
 def _open(path: str) -> TextIO:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 MANIFEST = "engine.json"
-FORMAT = 1
-"""Goes up when older code could not read what newer code writes."""
+FORMAT = 2
+"""Goes up when older code could not read what newer code writes. 1 had a threshold for a policy."""
 
 TOKENIZER = "transformer/tokenizer.json"
 
@@ -43,8 +43,8 @@ class Manifest:
     labels : `List[str]`
     temperatures : `List[float]`
         One an exit.
-    threshold : `float`
-        The default, in [0, 1].
+    policy : `Dict[str, Any]`
+        The config of the policy, with its default settings.
     inputs : `List[str]`
         What the first segment takes, of `input_ids`, `attention_mask` and `token_type_ids`.
     fields : `List[str]`
@@ -56,6 +56,10 @@ class Manifest:
         The archive: its path and the SHA-256 of its weights.
     versions : `Dict[str, str]`
         Of the libraries that wrote the directory.
+    signals : `List[str]`, optional
+        What the segments tell for the policy: `certainty`, `depth`.
+    exit_shares : `List[List[float]]`, optional
+        What a budget goes by (see `policies.exit_shares`); empty if it is not known.
     files : `Dict[str, Dict[str, Any]]`
         Bytes and SHA-256 of every other file, by its path.
     """
@@ -67,13 +71,15 @@ class Manifest:
     segments: List[str]
     labels: List[str]
     temperatures: List[float]
-    threshold: float
+    policy: Dict[str, Any]
     inputs: List[str]
     fields: List[str]
     max_length: int
     pad_token_id: int
     source: Dict[str, Any]
     versions: Dict[str, str]
+    signals: List[str] = field(default_factory=list)
+    exit_shares: List[List[float]] = field(default_factory=list)
     files: Dict[str, Dict[str, Any]] = field(default_factory=dict)
 
 
@@ -113,10 +119,12 @@ def read(directory: Path) -> Manifest:
     except ValueError as error:
         raise EngineError(f"{directory / MANIFEST} is damaged: {error}") from error
     found = content.pop("format", None) if isinstance(content, dict) else None
-    if found != FORMAT:
+    if found == 1:
+        content["policy"] = {"type": "confidence", "threshold": content.pop("threshold", None)}
+    elif found != FORMAT:
         raise EngineError(
             f"{directory / MANIFEST} is of format {found!r}, this version of sledgehammer reads "
-            f"format {FORMAT}: export the archive again"
+            f"formats 1 and {FORMAT}: export the archive again"
         )
     try:
         manifest = Manifest(**content)

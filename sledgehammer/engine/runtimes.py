@@ -10,6 +10,9 @@ from numpy import ndarray
 from sledgehammer.engine.batch import Arrays
 from sledgehammer.engine.manifest import EngineError, Manifest
 
+OUTPUTS = ("logits", "hidden_out", "pooled_out", "certainty", "depth")
+"""What the graphs call their outputs."""
+
 
 class Segments(Protocol):
     """The graphs of a model, one an exit."""
@@ -19,7 +22,7 @@ class Segments(Protocol):
 
         # Returns
 
-        `logits` (rows, labels); but for the last segment also `hidden` (rows, tokens, hidden
+        `logits` (rows, labels); the signals that the policy needs; but for the last segment also `hidden` (rows, tokens, hidden
         size) and `pooled` (rows, layers so far, hidden size), which the next segment takes.
         """
 
@@ -97,6 +100,12 @@ def _named(names: Sequence[str], arrays: Sequence[ndarray]) -> Arrays:
     return {name.removesuffix("_out"): array for name, array in zip(names, arrays)}
 
 
+def _own_name(output: Any) -> str:
+    """The name that the export gave an output; conversions may have left others beside it."""
+    names = output.get_names()
+    return next((name for name in OUTPUTS if name in names), output.get_any_name())
+
+
 def session_options(threads: int) -> Any:
     """The settings of an ONNX Runtime session that is one of several in a chain."""
     import onnxruntime
@@ -131,7 +140,7 @@ class OpenVinoSegments:
         }
         core = openvino.Core()
         self._compiled = [core.compile_model(str(file), "CPU", settings) for file in files]
-        self._outputs = [[o.get_any_name() for o in model.outputs] for model in self._compiled]
+        self._outputs = [[_own_name(o) for o in model.outputs] for model in self._compiled]
         self._local = threading.local()
 
     def run(self, position: int, inputs: Arrays) -> Arrays:

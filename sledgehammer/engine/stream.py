@@ -14,16 +14,17 @@ from typing import (
     Protocol,
     Sequence,
     Tuple,
-    Union,
 )
 
 import numpy as np
 from numpy import ndarray
 
-from sledgehammer.engine.batch import Batch, reached
+from sledgehammer.engine.batch import Batch
+from sledgehammer.engine.entries import Entry, Item, Known
 from sledgehammer.engine.manifest import EngineError, Manifest
 from sledgehammer.engine.source import Ahead, Direct, End, Source, Stalled
 from sledgehammer.engine.text import Encoded, Text, Tokenizer
+from sledgehammer.policies import ExitPolicy
 
 BATCH_SIZE = 32
 """Rows that run at a time, unless told otherwise."""
@@ -43,24 +44,6 @@ DELAY = 64
 """`max_delay`, in batches, unless told otherwise."""
 
 
-@dataclass(frozen=True)
-class Item:
-    """A text of a stream that has a threshold of its own, in [0, 1]."""
-
-    text: Text
-    threshold: Optional[float] = None
-
-
-@dataclass(frozen=True)
-class Known:
-    """In the place of a text: an answer that is known without the model, such as an error."""
-
-    answer: Dict[str, Any]
-
-
-Entry = Union[Text, Item, Known]
-
-
 class Runner(Protocol):
     """What a stream needs of a classifier; `Engine` has it."""
 
@@ -72,8 +55,6 @@ class Runner(Protocol):
     def advance(self, batch: Batch) -> ndarray: ...
 
     def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]: ...
-
-    def thresholds(self, threshold: Optional[float], rows: int) -> ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -126,14 +107,14 @@ class Schedule:
 def answers(
     runner: Runner,
     entries: Iterable[Entry],
-    threshold: float,
+    policy: ExitPolicy,
     schedule: Schedule,
     max_wait: Optional[float],
 ) -> Iterator[Dict[str, Any]]:
     """The answers to a stream; `Engine.stream` describes it."""
     if max_wait is not None and not max_wait >= 0:
         raise EngineError(f"max_wait must be at least 0 seconds, got {max_wait}")
-    scorer = Scorer(runner, threshold, schedule)
+    scorer = Scorer(runner, policy, schedule)
 
     def read() -> Iterator[Dict[str, Any]]:
         direct = max_wait is None
@@ -180,21 +161,23 @@ class Scorer:
     # Parameters
 
     runner : `Runner`
-    threshold : `float`
-        Of texts without one.
+    policy : `ExitPolicy`
+        With the settings of texts that have none.
     schedule : `Schedule`
     """
 
-    def __init__(self, runner: Runner, threshold: float, schedule: Schedule) -> None:
+    def __init__(self, runner: Runner, policy: ExitPolicy, schedule: Schedule) -> None:
         self._runner = runner
-        self._threshold = threshold
+        self._policy = policy
+        self._controller = policy.controller()
         self._schedule = schedule
         self._exits = len(runner.manifest.exit_layers)
         self._pools = [Pool() for _ in range(1, self._exits)]
         self._block: List[Tuple[int, Text]] = []
         self._block_start = 0
         self._longest_first = True
-        self._thresholds: Dict[int, float] = {}
+        self._given: Dict[int, Dict[str, Optional[float]]] = {}  # of texts that have not begun
+        self._settings: Dict[int, List[float]] = {}  # of those that run
         self._answers: Dict[int, Dict[str, Any]] = {}
         self._read = 0
         self._read_at: Deque[float] = deque()  # of each entry that has not been answered
@@ -235,11 +218,12 @@ class Scorer:
             self._answers[number] = entry.answer
         else:
             item = entry if isinstance(entry, Item) else Item(entry)
-            threshold = self._threshold
-            if item.threshold is not None:
-                threshold = float(self._runner.thresholds(item.threshold, 1)[0])
+            try:
+                given = self._policy.checked(item.given)
+            except ValueError as error:
+                raise EngineError(str(error)) from error
             self._block.append((number, self._runner.tokenizer.checked(item.text, number)))
-            self._thresholds[number] = threshold
+            self._given[number] = given
         self._read += 1
         self._read_at.append(time.monotonic())
 
@@ -258,6 +242,9 @@ class Scorer:
         for chosen in (order[first : first + size] for first in range(0, len(order), size)):
             batch = self._runner.encode_batch([encoded[i] for i in chosen])
             batch.rows = np.asarray([block[i][0] for i in chosen])
+            common = self._controller.given() if self._controller else {}
+            for row in batch.rows.tolist():
+                self._settings[row] = self._policy.row({**common, **self._given.pop(row)})
             yield from self._run(batch)
 
     def _run_held(self, before: int) -> Iterator[Dict[str, Any]]:
@@ -288,12 +275,14 @@ class Scorer:
         if batch.position == self._exits:
             stopped = np.ones(len(rows), bool)
         else:
-            own = np.asarray([self._thresholds[row] for row in rows], np.float32)
-            stopped = reached(probs, own)
+            own = self._policy.columns([self._settings[row] for row in rows])
+            stopped = self._policy.decide(batch.evidence, own)
         for i in np.flatnonzero(stopped).tolist():
             answer = self._runner.answer(batch.position - 1, probs[i].tolist())
             self._answers[rows[i]] = answer
-            del self._thresholds[rows[i]]
+            del self._settings[rows[i]]
+        if self._controller:
+            self._controller.note([batch.position - 1] * int(stopped.sum()))
         if not stopped.any():
             return batch
         return None if stopped.all() else batch.keep(np.flatnonzero(~stopped))

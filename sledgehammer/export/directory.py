@@ -103,8 +103,9 @@ def export(
     model, reader = opened
     if not isinstance(model, MultiExitClassifier):
         raise ConfigurationError(f"{archive!r} is exported already: give the archive it is from")
-    if not isinstance(model.policy, ConfidencePolicy):
-        raise ConfigurationError(f"no engine has the policy {type(model.policy).__name__}")
+    policy = ConfidencePolicy() if without_exits else model.policy
+    if unready := policy.unready():
+        raise ConfigurationError(unready)
     encoded = reader.encode([["a"] * len(reader.fields)])[0]
     inputs = ["input_ids", "attention_mask"]
     if "token_type_ids" in encoded and model.encoder.takes_token_types:
@@ -116,7 +117,8 @@ def export(
     exits = slice(-1, None) if without_exits else slice(None)
     (folder / "segments").mkdir()
     names = _write_segments(segments, format, folder, examples, calibration)
-    _copy_from_archive(archive, folder, model.policy.threshold)
+    _copy_from_archive(archive, folder, policy.config())
+    shares = None if without_exits else model.shares_on_host()
     seen = {name: buffer.tolist() for name, buffer in model.seen.named_buffers()}
     (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
     manifest = Manifest(
@@ -127,13 +129,15 @@ def export(
         segments=names,
         labels=model.labels,
         temperatures=model.temperatures.tolist()[exits],
-        threshold=model.policy.threshold,
+        policy=policy.config(),
         inputs=inputs,
         fields=list(reader.fields),
         max_length=reader.max_length,
         pad_token_id=reader.pad_token_id,
         source={"archive": archive, "weights_sha256": weights_sha256(archive)},
         versions=_versions(format),
+        signals=list(policy.needs),
+        exit_shares=[] if shares is None else shares.tolist(),
     )
     write(folder, manifest)
     engine = load(folder)
@@ -193,7 +197,7 @@ def _write_segments(
     return names
 
 
-def _copy_from_archive(archive: str, folder: Path, threshold: float) -> None:
+def _copy_from_archive(archive: str, folder: Path, policy: Dict[str, Any]) -> None:
     """The config and the tokenizer, and nothing else of what an archive may hold."""
     with tarfile.open(archive_file(archive), "r:*") as tar:
         for member in tar:
@@ -206,7 +210,7 @@ def _copy_from_archive(archive: str, folder: Path, threshold: float) -> None:
             target.parent.mkdir(exist_ok=True)
             copied = content.read()
             target.write_bytes(
-                changed_config(copied, threshold) if member.name == "config.json" else copied
+                changed_config(copied, policy) if member.name == "config.json" else copied
             )
     if not (folder / TOKENIZER).is_file():
         raise ConfigurationError(
@@ -228,11 +232,14 @@ def _versions(format: Format) -> Dict[str, str]:
 
 def _check_logits(model: MultiExitClassifier, engine: Engine, tokens: TokenTensors) -> None:
     with torch.no_grad():
-        expected = model.runner.run_all_exits(tokens).logits
-    got = torch.from_numpy(engine.run_all_exits({k: v.numpy() for k, v in tokens.items()}))
-    difference = float((expected.cpu() - got).abs().max())
+        expected = model.runner.run_all_exits(tokens)
+    logits, signals = engine.run_all_exits({k: v.numpy() for k, v in tokens.items()})
+    difference = float((expected.logits.cpu() - torch.from_numpy(logits)).abs().max())
+    for name, got in signals.items():
+        signal = expected.signals[name].cpu() - torch.from_numpy(got)
+        difference = max(difference, float(signal.abs().max()))
     if not difference <= TOLERANCE:
         raise ConfigurationError(
             f"the exported graphs do not compute what the model does: on random word pieces the "
-            f"logits differ by up to {difference:.2g} (allowed: {TOLERANCE:g})"
+            f"outputs differ by up to {difference:.2g} (allowed: {TOLERANCE:g})"
         )

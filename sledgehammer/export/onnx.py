@@ -74,7 +74,7 @@ def quantise(graph: Path, target: Path) -> None:
 
     nodes = onnx.load(str(graph), load_external_data=False).graph.node
     # A Gemm is made a MatMul of another name before it is quantised.
-    heads = [node.name for node in nodes if node.name.startswith("/head/")]
+    heads = [node.name for node in nodes if node.name.startswith(("/head/", "/depth/"))]
     with quietly():
         quantize_dynamic(
             str(graph),

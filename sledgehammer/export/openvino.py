@@ -45,5 +45,5 @@ def _quantise(model: object, segment: Segment, calibration: List[Dict[str, Tenso
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(inputs),
         # The heads are next to nothing, and the decisions hang on them.
-        ignored_scope=nncf.IgnoredScope(patterns=["^/head/.*"], validate=False),
+        ignored_scope=nncf.IgnoredScope(patterns=["^/head/.*", "^/depth/.*"], validate=False),
     )

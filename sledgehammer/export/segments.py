@@ -1,7 +1,7 @@
 """A model as a chain of graphs, one an exit."""
 
 import copy
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from sledgehammer.early_exit import Pooling
 from sledgehammer.encoder import LayeredEncoder, LayerInput
 from sledgehammer.exits import ExitHead
 from sledgehammer.model import MultiExitClassifier
+from sledgehammer.signals import CERTAINTY, DEPTH, DepthHead
 
 STATES = ["hidden", "attention_mask", "pooled"]
 """What a segment takes from the one before it."""
@@ -33,6 +34,10 @@ class Segment(torch.nn.Module):
         Names of the arguments of `forward`.
     is_last : `bool`
         Then there is no other output than the logits.
+    signals : `Sequence[str]`, optional
+        Names of those to tell: `certainty` at each exit, `depth` in the first segment.
+    depth : `DepthHead`, optional
+        What tells the depth.
     """
 
     def __init__(
@@ -43,12 +48,19 @@ class Segment(torch.nn.Module):
         first_layer: int,
         inputs: Sequence[str],
         is_last: bool,
+        signals: Sequence[str] = (),
+        depth: Optional[DepthHead] = None,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.inputs = list(inputs)
         self.outputs = ["logits"] if is_last else ["hidden_out", "pooled_out", "logits"]
+        if CERTAINTY in signals:
+            self.outputs.append(CERTAINTY)
+        if DEPTH in signals and first_layer == 0:
+            self.outputs.append(DEPTH)
+        self.depth = depth if DEPTH in self.outputs else None
         self._pool = pool
         self._first_layer = first_layer
 
@@ -56,12 +68,15 @@ class Segment(torch.nn.Module):
         """The arrays named by `inputs` -> those named by `outputs`.
 
         `hidden_out` is (rows, tokens, hidden size), `pooled_out` (rows, layers so far, hidden
-        size), `logits` (rows, labels), uncalibrated.
+        size), `logits` (rows, labels), uncalibrated; `certainty` (rows,); `depth` (rows, exits).
         """
         given = dict(zip(self.inputs, arguments))
+        signals = {}
         if self._first_layer == 0:
             state = self.encoder.start(given)
             pooled: List[Tensor] = []
+            if self.depth is not None:
+                signals[DEPTH] = self.depth(state)
         else:
             state = self.encoder.resume(given["hidden"], given["attention_mask"].bool())
             pooled = [given["pooled"]]
@@ -69,7 +84,11 @@ class Segment(torch.nn.Module):
             state = self.encoder.run_layer(layer, state)
             pooled.append(self._pooled(state))
         states = torch.cat(pooled, dim=1)
-        outputs = {"hidden_out": state.hidden, "pooled_out": states, "logits": self.head(states)}
+        if CERTAINTY in self.outputs:
+            signals[CERTAINTY] = self.head.certainty(states)
+        outputs = {
+            "hidden_out": state.hidden, "pooled_out": states, "logits": self.head(states), **signals
+        }  # fmt: skip
         return tuple(outputs[name] for name in self.outputs)
 
     def _pooled(self, state: LayerInput) -> Tensor:
@@ -91,7 +110,10 @@ def segments_of(model: MultiExitClassifier, inputs: Sequence[str]) -> List[Segme
     first_layer = 0
     for number, head in enumerate(heads, start=1):
         names = inputs if first_layer == 0 else STATES
-        segment = Segment(encoder, pool, head, first_layer, names, number == len(heads))
+        segment = Segment(
+            encoder, pool, head, first_layer, names, number == len(heads), model.policy.needs,
+            copy.deepcopy(model.depth),
+        )  # fmt: skip
         segments.append(segment.eval())
         first_layer = head.layer + 1
     return segments
@@ -134,7 +156,7 @@ def walk(segments: Sequence[Segment], batches: List[Dict[str, Tensor]]) -> Itera
 
 def _run(segment: Segment, batch: Dict[str, Tensor]) -> Dict[str, Tensor]:
     with torch.no_grad():
-        hidden, pooled, _ = segment(*(batch[name] for name in segment.inputs))
+        hidden, pooled, *_ = segment(*(batch[name] for name in segment.inputs))
     return {"hidden": hidden, "attention_mask": batch["attention_mask"], "pooled": pooled}
 
 

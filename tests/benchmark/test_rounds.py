@@ -19,8 +19,8 @@ def test_every_kind_takes_its_turn(tiny_archive: Path, tmp_path: Path) -> None:
     archive = str(tiny_archive)
     export(archive, open_archive(archive), Format("onnx", "fp32"), tmp_path)
     contenders = [
-        Contender("engine", "engine", str(tmp_path), threshold=0.5),
-        Contender("archive", "archive", archive, threshold=0.5),
+        Contender("engine", "engine", str(tmp_path), setting=0.5),
+        Contender("archive", "archive", archive, setting=0.5),
         Contender("full", "transformers", archive),
         Contender("cut", "transformers", archive, dtype="bfloat16", exit=0),
     ]

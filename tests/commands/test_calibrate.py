@@ -4,12 +4,14 @@ import json
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sledgehammer.archives import open_archive
 from sledgehammer.calibration import nll
 from sledgehammer.commands.calibrate import REPORT, Calibrate
 from sledgehammer.outputs import read_rows, run_all_exits
+from sledgehammer.policies import exit_shares
 from tests.cli import refused, run_command
 from tests.conftest import FIXTURES
 
@@ -33,6 +35,8 @@ def test_new_archive_has_temperatures_that_fit_the_data(
     old, new = open_archive(str(tiny_archive)), open_archive(str(target))
     rows = read_rows(new.reader, TRAIN)
     outputs = run_all_exits(new.model, new.reader, rows)
+    shares = exit_shares(new.model.calibrated(outputs.logits).numpy())
+    np.testing.assert_allclose(new.model.shares_on_host(), shares, atol=1e-4)
     report = json.loads(report_file.read_text())
     assert report["rows"] == len(rows)
     for position, layer in enumerate(new.model.exit_layers):

@@ -94,6 +94,50 @@ def test_choose_and_write(
     assert tiny_archive.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "policy, column, ends",
+    [
+        ({"type": "patience"}, "patience", [0.0, 3.0]),
+        ({"type": "entropy", "max_exit_layer": 2}, "entropy", None),
+        ({"type": "budget"}, "budget", [1.0, 4.0]),
+    ],
+)
+def test_another_policy_from_the_same_pass(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture, policy: Any, column: str,
+    ends: Any,
+) -> None:  # fmt: skip
+    target = tmp_path / "new.tar.gz"
+    found = report(
+        tmp_path, tiny_archive, TRAIN, "--policy", json.dumps(policy), "--min-speedup", 1.2,
+        "--write", target, "--plot", tmp_path / "curve.html", "--measure", "--measure-rounds", 1,
+        "--measure-rows", 2,
+    )  # fmt: skip
+    curve = found["curves"]["policy"]
+    if ends:
+        assert [curve[0][column], curve[-1][column]] == ends
+    assert curve[0]["layer_speedup"] == 4.0
+    assert curve[-1]["layer_speedup"] == (4 / 3 if "max_exit_layer" in policy else 1)
+    assert f"chosen {column}: " in capsys.readouterr().out
+    assert found["measured"]["points"][-1][column] == curve[-1][column]
+    written = open_archive(str(target)).model.policy
+    assert written.config() == {**policy, column: found["chosen"][column]}
+    some = report(tmp_path, target, TRAIN, "--settings", curve[0][column], curve[-1][column])
+    assert [p["accuracy"] for p in some["curves"]["policy"]] == [
+        curve[0]["accuracy"], curve[-1]["accuracy"]
+    ]  # fmt: skip
+    exact = report(tmp_path, target, TRAIN, "--exact")["curves"]["policy"]
+    assert exact[0]["layer_speedup"] == 4.0
+
+
+def test_a_guarantee_for_another_policy(tiny_archive: Path, tmp_path: Path) -> None:
+    policy = '{"type": "normalized_entropy"}'
+    found = report(
+        tmp_path, tiny_archive, TRAIN, "--policy", policy, "--max-inconsistency", 0.9,
+        "--delta", 0.5,
+    )["chosen"]  # fmt: skip
+    assert 0 <= found["speed"] <= 1 and found["delta"] == 0.5
+
+
 def test_rows_used_twice_are_pointed_out(
     tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -127,6 +171,10 @@ def test_no_threshold_is_safe_on_ten_rows(
         (["--delta", "2", "--max-accuracy-drop", "0.1"], "--delta must be between 0 and 1"),
         (["--min-accuracy", "92"], "--min-accuracy must be between 0 and 1"),
         (["--thresholds", "1.5"], "threshold must be a number between 0 and 1, got 1.5"),
+        (["--policy", '{"type": "hope"}'], "there is no policy 'hope'; there are budget"),
+        (["--policy", "[]"], "--policy must be an object"),
+        (["--policy", '{"type": "patience"}', "--settings", "-1"], "patience must be a whole"),
+        (["--policy", '{"type": "learned_halting"}'], '"model.signals": ["certainty"]'),
         (["--output", "{tmp}/report.txt"], "must end in one of .json, .csv"),
         (["--plot", "{tmp}/missing/curve.png"], "no folder"),
         (["--versus", "missing.tar.gz"], "no archive at 'missing.tar.gz'"),
@@ -142,7 +190,7 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(
 ) -> None:
     (tmp_path / "there").write_text("old")
     outputs = ["--output", f"{tmp_path}/out.csv"] if "--output" not in arguments else []
-    filled = [argument.format(tmp=tmp_path) for argument in arguments]
+    filled = [argument.replace("{tmp}", str(tmp_path)) for argument in arguments]
     assert message in refused(TradeoffCommand(), capsys, tiny_archive, TRAIN, *filled, *outputs)
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     assert (tmp_path / "there").read_text() == "old"

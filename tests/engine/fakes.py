@@ -6,9 +6,10 @@ from typing import Any, Dict, List, Sequence, Tuple
 import numpy as np
 from numpy import ndarray
 
-from sledgehammer.engine.batch import Batch, reached
+from sledgehammer.engine.batch import Batch
 from sledgehammer.engine.manifest import EngineError
 from sledgehammer.engine.text import Encoded
+from sledgehammer.policies import ConfidencePolicy, Exits
 
 EXITS = 3
 
@@ -36,6 +37,8 @@ class FakeRunner:
 
     def __init__(self) -> None:
         self.tokenizer: Any = FakeTokenizer()
+        self.policy = ConfidencePolicy()
+        self.policy.bind(Exits(self.manifest.exit_layers))
         self.ran: List[Tuple[int, int]] = []
 
     def encode_batch(self, encoded: Sequence[Encoded]) -> Batch:
@@ -55,16 +58,11 @@ class FakeRunner:
         assert hidden.shape == mask.shape == (len(batch.rows), batch.lengths.max())
         confidence = _confidence(total)
         batch.inputs = {"hidden": hidden + 1, "attention_mask": mask}
-        batch.probs = [*batch.probs, np.stack([confidence, 1 - confidence], axis=1)]
+        batch.see(np.stack([confidence, 1 - confidence], axis=1), {})
         return batch.probs[-1]
 
     def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]:
         return {"exit": exit, "confidence": probs[0]}
-
-    def thresholds(self, threshold: Any, rows: int) -> ndarray:
-        if not 0 <= threshold <= 1:
-            raise EngineError("bad threshold")
-        return np.full(rows, threshold, np.float32)
 
     def alone(self, text: str, threshold: float) -> Dict[str, Any]:
         """The answer to a text, worked out by itself."""
@@ -72,7 +70,8 @@ class FakeRunner:
         for exit in range(EXITS):
             confidence = _confidence(np.array([(ids + exit).sum()]))
             probs = np.stack([confidence, 1 - confidence], axis=1)
-            if exit == EXITS - 1 or reached(probs, np.array([threshold], np.float32))[0]:
+            sure = threshold < 1 and probs.max() >= np.float32(threshold)
+            if exit == EXITS - 1 or sure:
                 return self.answer(exit, probs[0].tolist())
         raise AssertionError
 

@@ -55,14 +55,27 @@ def test_thresholds(classifier: Engine) -> None:
     assert layers == [0, 3, 0, 3, 0]
     assert {a["exit_layer"] for a in classifier.predict(TEXTS, 0.0)} == {0}
     assert {a["exit_layer"] for a in classifier.predict(TEXTS, np.ones(5))} == {3}
-    own = classifier.manifest.threshold
+    own = classifier.policy.threshold
     same(classifier.predict(TEXTS), classifier.predict(TEXTS, own))
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, [0.5], [0.5, "a"]])
 def test_bad_thresholds(classifier: Engine, threshold: Any) -> None:
-    with pytest.raises(EngineError, match="between 0 and 1|1 thresholds for 2 texts"):
+    with pytest.raises(EngineError, match="between 0 and 1|1 values of threshold for 2 texts"):
         classifier.predict(["a", "b"], threshold)
+
+
+def test_any_setting_by_its_name(classifier: Engine) -> None:
+    capped = classifier.predict(TEXTS, 1.0, max_exit_layer=2)
+    assert {answer["exit_layer"] for answer in capped} == {2}
+    each = classifier.predict(TEXTS, 1.0, max_exit_layer=[0, 1, 2, 3, 99])
+    assert [answer["exit_layer"] for answer in each] == [0, 0, 2, 3, 3]
+    streamed = list(classifier.stream(TEXTS, threshold=1.0, max_exit_layer=2))
+    assert [answer["exit_layer"] for answer in streamed] == [2] * 5
+    with pytest.raises(EngineError, match="has no setting 'patience'; it has threshold, max_exit"):
+        classifier.predict(TEXTS, patience=2)
+    with pytest.raises(EngineError, match="max_exit_layer must be a whole number"):
+        classifier.predict(TEXTS, max_exit_layer=0.5)
 
 
 def test_bad_texts(classifier: Engine) -> None:
@@ -116,7 +129,7 @@ def test_logits_are_the_archives(classifier: Engine, opened: Opened, pieces: Any
             {name: torch.from_numpy(array) for name, array in tokens.items()}
         ).logits
     taken = {name: tokens[name] for name in classifier.manifest.inputs}
-    np.testing.assert_allclose(classifier.run_all_exits(taken), expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(classifier.run_all_exits(taken)[0], expected.numpy(), atol=1e-4)
 
 
 def test_answers_are_the_archives(classifier: Engine, opened: Opened) -> None:

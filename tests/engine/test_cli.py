@@ -15,6 +15,7 @@ import pytest
 from sledgehammer import engine
 from sledgehammer.engine import cli
 from sledgehammer.engine.runtimes import usable_cores
+from sledgehammer.policies import ConfidencePolicy
 from tests.conftest import ROOT
 from tests.test_predictor import BAD_LINES
 
@@ -57,6 +58,24 @@ def test_a_line_for_a_line(
     assert [answers[i]["exit_layer"] for i in (0, 4, 5)] == [3, 0, 3]
     assert answers[0] == engine.load(tiny_engine).predict([GOOD["text"]], 1.0)[0]
     assert shown.err == "3 bad lines were answered with an error: lines 2, 3, 4\n"
+
+
+def test_settings_of_the_policy_for_all_lines_and_for_one(
+    tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [GOOD, {**GOOD, "max_exit_layer": 0}, {**GOOD, "patience": 1}]
+    source = write_lines(tmp_path / "in.jsonl", *lines)
+    options = ["--predictor-args", '{"threshold": 1.0, "max_exit_layer": 2}']
+    assert cli.main([str(tiny_engine), source, *options]) == 0
+    answers = answered(capsys.readouterr().out)
+    assert [answer["exit_layer"] for answer in answers[:2]] == [2, 0]
+    assert answers[2] == {
+        "error": "the policy 'confidence' has no setting 'patience'; it has threshold, "
+        "max_exit_layer",
+        "line": 3,
+    }
+    assert cli.main([str(tiny_engine), source, "--predictor-args", '{"patience": 1}']) == 1
+    assert "has no setting 'patience'" in capsys.readouterr().err
 
 
 def test_bad_lines_have_the_predictors_errors(tiny_engine: Path, tmp_path: Path) -> None:
@@ -238,7 +257,7 @@ def test_entries_keep_the_texts_of_pairs_together() -> None:
     pair = {"premise": "a boy", "hypothesis": "geese", "threshold": 1}
     lines = io.StringIO(json.dumps(pair) + '\n{"premise": "a boy"}\n')
     bad: List[int] = []
-    item, known = cli.entries(lines, ["premise", "hypothesis"], bad)
-    assert (item.text, item.threshold) == (["a boy", "geese"], 1.0)  # type: ignore[union-attr]
+    item, known = cli.entries(lines, ["premise", "hypothesis"], bad, ConfidencePolicy())
+    assert (item.text, item.given) == (["a boy", "geese"], {"threshold": 1.0})  # type: ignore[union-attr]
     assert known.answer == {"error": "missing field 'hypothesis'", "line": 2}  # type: ignore[union-attr]
     assert bad == [2]

@@ -29,6 +29,17 @@ def test_a_whole_directory(copy: Path) -> None:
     assert set(manifest.segments) < set(manifest.files)
 
 
+def test_a_directory_of_format_1_has_the_policy_of_its_day(copy: Path) -> None:
+    def older(content: Dict[str, Any]) -> None:
+        for name in ("policy", "signals", "exit_shares"):
+            del content[name]
+        content.update(format=1, threshold=0.75)
+
+    change(copy, older)
+    classifier = engine.load(copy)
+    assert classifier.policy.config() == {"type": "confidence", "threshold": 0.75}
+
+
 @pytest.mark.parametrize("path", ["missing", ".", "", "x" * 5000, "https://example.org/model"])
 def test_what_is_no_exported_model(path: str, tmp_path: Path) -> None:
     assert not is_engine(tmp_path / path)
@@ -36,10 +47,12 @@ def test_what_is_no_exported_model(path: str, tmp_path: Path) -> None:
         engine.load(tmp_path / path)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"format": 2}', "\xff"])
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", "{}", '{"format": 3}', "\xff"])
 def test_a_foreign_manifest(content: str, tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_bytes(content.encode("latin-1"))
-    with pytest.raises(EngineError, match="is damaged|reads format 1: export the archive again"):
+    with pytest.raises(
+        EngineError, match="is damaged|reads formats 1 and 2: export the archive again"
+    ):
         engine.load(tmp_path)
 
 
@@ -72,6 +85,11 @@ CHANGES: Dict[str, Callable[[Dict[str, Any]], Any]] = {
     ),
     "does not list segments/other.onnx": lambda content: content["segments"].append(
         "segments/other.onnx"
+    ),
+    "there is no policy 'hope'": lambda content: content.update(policy={"type": "hope"}),
+    "needs a signal": lambda content: content.update(policy={"type": "learned_halting"}),
+    "does not know yet what": lambda content: content.update(
+        policy={"type": "budget"}, exit_shares=[]
     ),
     "unknown runtime 'abacus'": lambda content: content.update(runtime="abacus"),
 }

@@ -6,15 +6,18 @@ import threading
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sledgehammer import engine
 from sledgehammer.engine import stream
+from sledgehammer.engine.entries import Item, Known
 from sledgehammer.engine.manifest import EngineError
 from sledgehammer.engine.source import Ahead
-from sledgehammer.engine.stream import Item, Known, Schedule, answers
+from sledgehammer.engine.stream import Schedule, answers
+from sledgehammer.policies import BudgetPolicy, Exits, exit_shares
 from tests.engine.fakes import EXITS, FakeRunner
 
 NEVER = 60.0
@@ -28,7 +31,9 @@ def run(
     runner: Any = None,
     **schedule: Any,
 ) -> Iterator[Dict[str, Any]]:
-    return answers(runner or FakeRunner(), entries, threshold, Schedule(**schedule), max_wait)
+    runner = runner or FakeRunner()
+    runner.policy.change({"threshold": threshold})
+    return answers(runner, entries, runner.policy, Schedule(**schedule), max_wait)
 
 
 def texts_of_length(*lengths: int) -> List[str]:
@@ -171,12 +176,43 @@ def test_a_stream_that_trickles_is_answered() -> None:
 
         def close(self) -> None: ...
 
-    scorer = stream.Scorer(FakeRunner(), 0.8, Schedule())
+    runner = FakeRunner()
+    scorer = stream.Scorer(runner, runner.policy, Schedule())
     source = Trickle()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream.time, "monotonic", lambda: now)
         next(scorer.run(source, max_wait=1.0))
     assert source.waits == [None, *(pytest.approx(wait) for wait in (1.0, 0.6, 0.2))]
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_a_budget_is_kept_over_a_stream_of_ever_other_texts(pool: bool) -> None:
+    """Calibrated on all texts; then the surest half of them comes first, the others after."""
+    texts = ["".join(pair) for pair in itertools.product("abcdefghijklmnopqrstuvwxyz", repeat=2)]
+    runner = FakeRunner()
+    batch = runner.encode_batch(runner.tokenizer.encode(texts))
+    for _ in range(EXITS):
+        runner.advance(batch)
+    runner.policy = BudgetPolicy(2.0)
+    runner.policy.bind(Exits(range(EXITS), shares=exit_shares(batch.evidence.probs)))
+    sure = batch.evidence.probs[:, :2].max(axis=(1, 2))
+    ordered = [texts[i] for i in sure.argsort()[::-1]]
+    stream_of = [text for half in (ordered[:338], ordered[338:]) for text in half * 8]
+    given = answers(runner, stream_of, runner.policy, Schedule(32, pool), None)
+    layers = [answer["exit"] + 1 for answer in given]
+    means = list(itertools.accumulate(layers))
+    for count in (2000, 3000, 4000, len(layers)):
+        assert means[count - 1] / count == pytest.approx(2.0, rel=0.02)
+
+
+def test_a_budget_of_its_own_is_the_plain_threshold() -> None:
+    runner = FakeRunner()
+    runner.policy = BudgetPolicy(2.0)
+    table = np.linspace(0, 1, 201, dtype=np.float32)[:, None] * [[1, -1, 0, 1]] + [[0, 1, 0, 0]]
+    runner.policy.bind(Exits(range(EXITS), shares=table))
+    items = [Item("abc", settings={"budget": budget}) for budget in (1.0, 3.0)] * 50
+    given = answers(runner, items, runner.policy, Schedule(), None)
+    assert [answer["exit"] for answer in given] == [0, 2] * 50
 
 
 @pytest.mark.parametrize("max_wait", [None, NEVER])
@@ -192,7 +228,9 @@ def test_an_error_of_the_source_comes_after_the_answers_before_it(max_wait: Any)
     assert len(got) == 3
 
 
-@pytest.mark.parametrize("bad", [3, Item("a", 1.5), Item(None)])  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "bad", [3, Item("a", 1.5), Item(None), Item("a", settings={"patience": 2})]
+)  # type: ignore[arg-type]
 def test_a_bad_entry_comes_after_the_answers_before_it(bad: Any) -> None:
     got = []
     with pytest.raises(EngineError):

@@ -1,0 +1,24 @@
+"""When to stop: exit policies. Free of AllenNLP and torch, since exported engines need them.
+
+A policy is a file here and a test module; importing it makes it known.
+"""
+
+from sledgehammer.policies.base import ExitPolicy
+from sledgehammer.policies.budget import BudgetPolicy, exit_shares
+from sledgehammer.policies.confidence import ConfidencePolicy
+from sledgehammer.policies.entropy import EntropyPolicy
+from sledgehammer.policies.evidence import Controller, Evidence, Exits
+from sledgehammer.policies.learned_halting import LearnedHaltingPolicy
+from sledgehammer.policies.normalized_entropy import NormalizedEntropyPolicy
+from sledgehammer.policies.patience import PatiencePolicy
+from sledgehammer.policies.patience_confidence import PatienceConfidencePolicy
+from sledgehammer.policies.predicted_depth import PredictedDepthPolicy
+from sledgehammer.policies.requests import check_for_some_policy, settings_in
+from sledgehammer.policies.settings import Setting, Settings, number, select
+
+__all__ = [
+    "BudgetPolicy", "ConfidencePolicy", "Controller", "EntropyPolicy", "Evidence", "ExitPolicy",
+    "Exits", "LearnedHaltingPolicy", "NormalizedEntropyPolicy", "PatienceConfidencePolicy",
+    "PatiencePolicy", "PredictedDepthPolicy", "Setting", "Settings", "check_for_some_policy", "exit_shares",
+    "number", "select", "settings_in",
+]  # fmt: skip

@@ -1,0 +1,309 @@
+"""What all exit policies share. It needs numpy alone, as exported engines do."""
+
+import math
+from typing import (
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypeVar,
+)
+
+import numpy as np
+from numpy import ndarray
+
+from sledgehammer.policies.evidence import Controller, Evidence, Exits
+from sledgehammer.policies.settings import Setting, Settings, Values, number
+
+_UNGIVEN: Any = object()
+_CAP = Setting(default=None, low=0, high=math.inf, whole=True, optional=True)
+
+Registered = TypeVar("Registered", bound=Type["ExitPolicy"])
+
+
+class ExitPolicy:
+    """Decides for each row whether the exit just computed answers it.
+
+    A decision is made per row and from that row alone, so that it is the same in every batch.
+    The last exit always answers; a policy is not asked there.
+
+    A policy is a class with a name, its `settings`, the name of the one that a trade-off `sweeps`,
+    and `stops`. All take the swept setting as their one positional argument, the others by name,
+    and beside their own:
+
+    # Parameters
+
+    max_exit_layer : `int`, optional
+        No row runs beyond this layer, counted from 0: those that get so far are answered by the
+        highest exit at or below it.
+
+    # Raises
+
+    `ValueError` for a setting that there is not, or a value that it may not have.
+    """
+
+    name: ClassVar[str]
+    """What configs call the policy; `register` sets it."""
+    settings: ClassVar[Dict[str, Setting]] = {}
+    sweeps: ClassVar[str]
+    needs: ClassVar[Tuple[str, ...]] = ()
+    """The learned signals that it looks at."""
+    evaluates_exits: ClassVar[bool] = True
+    """False if it decides before the run: then only the exits that answer are computed."""
+
+    max_exit_layer: Optional[int]
+    exits: Optional[Exits] = None
+    """The model's, once `bind` was called."""
+
+    _registry: ClassVar[Dict[str, Type["ExitPolicy"]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.settings = {**cls.settings, "max_exit_layer": _CAP}
+
+    def __init__(self, swept: Any = _UNGIVEN, /, **values: Any) -> None:
+        if swept is not _UNGIVEN:
+            values[self.sweeps] = swept
+        for name, setting in self.settings.items():
+            setattr(self, name, setting.default)
+        self.change(values)
+
+    # ---- names
+
+    @classmethod
+    def register(cls, name: str, exist_ok: bool = False) -> Callable[[Registered], Registered]:
+        """A decorator that makes a policy known under a name.
+
+        # Raises
+
+        `ValueError` if the name is another policy's, unless `exist_ok`.
+        """
+
+        def add(policy: Registered) -> Registered:
+            if name in ExitPolicy._registry and not exist_ok:
+                raise ValueError(f"there is a policy {name!r} already")
+            policy.name = name
+            ExitPolicy._registry[name] = policy
+            return policy
+
+        return add
+
+    @classmethod
+    def by_name(cls, name: str) -> Type["ExitPolicy"]:
+        """The policy of a name.
+
+        # Raises
+
+        `ValueError` if there is none.
+        """
+        if name not in ExitPolicy._registry:
+            raise ValueError(
+                f"there is no policy {name!r}; there are {', '.join(cls.list_available())} (a "
+                "policy of your own must be imported first)"
+            )
+        return ExitPolicy._registry[name]
+
+    @classmethod
+    def list_available(cls) -> List[str]:
+        """The names of all policies, in order."""
+        return sorted(ExitPolicy._registry)
+
+    @staticmethod
+    def make(config: Mapping[str, Any]) -> "ExitPolicy":
+        """The policy of a config such as `{"type": "patience", "patience": 3}`.
+
+        # Raises
+
+        `ValueError` for a type or setting that there is not, or a bad value.
+        """
+        values = dict(config)
+        return ExitPolicy.by_name(values.pop("type", "confidence"))(**values)
+
+    def config(self) -> Dict[str, Any]:
+        """What `make` makes the same policy of."""
+        own = {name: getattr(self, name) for name in self.settings}
+        return {"type": self.name, **{k: v for k, v in own.items() if v is not None}}
+
+    # ---- the model
+
+    def bind(self, exits: Exits) -> None:
+        """Decide for this model from now on.
+
+        # Raises
+
+        `ValueError` if the model lacks a signal, or no exit of it is within a setting's limits.
+        """
+        missing = [name for name in self.needs if name not in exits.signals]
+        if missing:
+            names = ", ".join(f'"{name}"' for name in missing)
+            raise ValueError(
+                f"the policy {self.name!r} needs a signal that this model does not have: train it "
+                f'with "model.signals": [{names}]'
+            )
+        self.exits = exits
+        for name in self.settings:
+            self.check_within_model(name, getattr(self, name))
+
+    def check_within_model(self, name: str, value: Optional[float]) -> None:
+        """Raise a `ValueError` if no exit of the model can do what a setting says."""
+        if name == "max_exit_layer" and value is not None and value < self.layers[0]:
+            raise ValueError(
+                f"max_exit_layer must be at least {self.layers[0]}, the layer of the first exit, "
+                f"got {value}"
+            )
+
+    def unready(self) -> Optional[str]:
+        """What must be done to the model before the policy can decide, if anything."""
+        return None
+
+    @property
+    def layers(self) -> Sequence[int]:
+        """Those of the model's exits."""
+        assert self.exits is not None, "the policy has no model: call `bind`"
+        return self.exits.layers
+
+    # ---- settings
+
+    def checked(self, given: Mapping[str, Any]) -> Dict[str, Optional[float]]:
+        """Settings as numbers.
+
+        # Raises
+
+        `ValueError` for one that there is not, or a value that it may not have.
+        """
+        for name in given:
+            if name not in self.settings:
+                raise ValueError(
+                    f"the policy {self.name!r} has no setting {name!r}; it has "
+                    + ", ".join(self.settings)
+                )
+        found = {n: self.settings[n].checked(value, n) for n, value in given.items()}
+        if self.exits is not None:
+            for name, value in found.items():
+                self.check_within_model(name, value)
+        return found
+
+    def change(self, given: Mapping[str, Any]) -> None:
+        """Make settings the policy's own; see `checked`."""
+        for name, value in self.checked(given).items():
+            setattr(self, name, value)
+
+    @property
+    def swept(self) -> Any:
+        """The setting that a trade-off sweeps."""
+        return getattr(self, self.sweeps)
+
+    @swept.setter
+    def swept(self, value: float) -> None:
+        setattr(self, self.sweeps, value)
+
+    @property
+    def full(self) -> float:
+        """The value of the swept setting at which nothing stops early."""
+        return self.settings[self.sweeps].full
+
+    @property
+    def values(self) -> Settings:
+        """The policy's own settings, for all rows."""
+        return {name: number(getattr(self, name)) for name in self.settings}
+
+    def row(self, given: Mapping[str, Optional[float]]) -> List[float]:
+        """The settings of a row that has some of its own, in the order of `settings`."""
+        return [number(given.get(name, getattr(self, name))) for name in self.settings]
+
+    def columns(self, rows: Sequence[Sequence[float]]) -> Settings:
+        """Settings of rows, each as of `row`."""
+        table = np.asarray(rows, np.float32).reshape(-1, len(self.settings))
+        return dict(zip(self.settings, table.T))
+
+    def never(self, settings: Settings) -> Values:
+        """Where the swept setting says that nothing stops early: a bool, or (rows,)."""
+        value, full = settings[self.sweeps], self.full
+        setting = self.settings[self.sweeps]
+        return value >= full if setting.full > setting.fastest else value <= full
+
+    # ---- decisions
+
+    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+        """Which rows the policy would stop here: (rows,), bool.
+
+        What is common to all policies is not its business: the last exit, the cap, and the value
+        at which nothing stops early.
+        """
+        raise NotImplementedError
+
+    def decide(self, evidence: Evidence, settings: Settings) -> ndarray:
+        """Which rows stop at the exit just computed, which is not the last one: (rows,), bool."""
+        capped = self.layers[evidence.seen] > settings["max_exit_layer"]
+        never = self.never(settings)
+        if isinstance(never, ndarray):
+            return (self.stops(evidence, settings) & ~never) | capped
+        # All rows have the same settings, which saves work.
+        if never or capped is True:
+            return np.broadcast_to(capped, (evidence.rows,))
+        stops = self.stops(evidence, settings)
+        return stops | capped if isinstance(capped, ndarray) else stops
+
+    def plan(
+        self, rows: int, signals: Mapping[str, ndarray], settings: Settings
+    ) -> Optional[ndarray]:
+        """The exits that answer, if they are known before any is computed.
+
+        # Parameters
+
+        rows : `int`
+        signals : `Mapping[str, ndarray]`
+            Those that the embeddings give.
+
+        # Returns
+
+        Positions of exits, (rows,); `None` if that depends on what the exits say.
+        """
+        never = self.never(settings)
+        if not (never.all() if isinstance(never, ndarray) else never):
+            return None
+        return np.broadcast_to(self.highest(settings), (rows,))
+
+    def highest(self, settings: Settings) -> ndarray:
+        """The position of the highest exit that the cap allows: () or (rows,)."""
+        return np.searchsorted(self.layers, settings["max_exit_layer"], side="right") - 1
+
+    def replay(self, evidence: Evidence, settings: Optional[Settings] = None) -> ndarray:
+        """The exit that would answer each row, given what all exits say: positions, (rows,)."""
+        settings = self.values if settings is None else settings
+        rows, exits, _ = evidence.probs.shape
+        answered_by = np.full(rows, exits - 1)
+        for position in reversed(range(exits - 1)):
+            answered_by[self.decide(evidence.upto(position + 1), settings)] = position
+        return answered_by
+
+    # ---- the curve
+
+    def grid(self, labels: int) -> List[float]:
+        """Values of the swept setting that show the whole curve, whatever the data.
+
+        The fastest comes first, the full model last.
+        """
+        raise NotImplementedError
+
+    def distinct(self, evidence: Evidence) -> List[float]:
+        """Every value of the swept setting at which an answer changes, in the order of `grid`.
+
+        A policy that can't tell gives its grid.
+
+        # Parameters
+
+        evidence : `Evidence`
+            Of all exits.
+        """
+        return self.grid(evidence.probs.shape[2])
+
+    def controller(self) -> Optional[Controller]:
+        """What adjusts the settings during a stream, if anything does."""
+        return None

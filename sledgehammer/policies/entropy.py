@@ -1,0 +1,54 @@
+"""Stop when an exit's distribution is narrow."""
+
+import math
+from typing import List
+
+import numpy as np
+from numpy import ndarray
+
+from sledgehammer.policies.base import ExitPolicy
+from sledgehammer.policies.evidence import Evidence
+from sledgehammer.policies.grids import between
+from sledgehammer.policies.settings import Setting, Settings
+
+
+@ExitPolicy.register("entropy")
+class EntropyPolicy(ExitPolicy):
+    """Stop at the first exit whose entropy is below a threshold.
+
+    `-sum_k p_k ln p_k < entropy`, with the probabilities p of one exit, (labels,).
+
+    Source: Xin et al., "DeeBERT: Dynamic Early Exiting for Accelerating BERT Inference", ACL
+    2020. There the probabilities are as they were trained; here they are calibrated,
+    as those of every policy, so that one threshold means the same at all exits.
+
+    # Parameters
+
+    entropy : `float`, optional (default = `0.3`)
+        In nats, at least 0. 0.0 always runs to the last exit; what is above the logarithm of the
+        number of labels always takes the first exit.
+    """
+
+    settings = {"entropy": Setting(default=0.3, full=0.0, fastest=math.inf, high=math.inf)}
+    sweeps = "entropy"
+    entropy: float
+
+    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+        return nats(evidence.last) < settings["entropy"]
+
+    def grid(self, labels: int) -> List[float]:
+        # The largest entropy there is may round to a little more.
+        step = math.log(labels) / 100
+        small = [step / parts for parts in (2, 5, 10, 100)]
+        return [round(v, 6) for v in (*(step * i for i in range(101, 0, -1)), *small)] + [0.0]
+
+    def distinct(self, evidence: Evidence) -> List[float]:
+        found = nats(evidence.probs[:, :-1]).ravel()
+        # Not reached by equality: the next number is the first at which a row stops.
+        return between(self.grid(evidence.probs.shape[2])[0], np.nextafter(found, np.inf), 0.0)
+
+
+def nats(probs: ndarray) -> ndarray:
+    """Entropy in nats: (..., labels) -> (...)."""
+    # The smallest number stands in for 0, of which there is no logarithm; times 0 it is nothing.
+    return -(probs * np.log(np.maximum(probs, np.finfo(probs.dtype).tiny))).sum(axis=-1)

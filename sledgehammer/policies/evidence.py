@@ -1,0 +1,93 @@
+"""What policies know of a model and of its rows, and what steers them during a stream."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Dict, Mapping, Optional, Protocol, Sequence, Union
+
+import numpy as np
+from numpy import ndarray
+
+OF_EACH_EXIT = {"certainty"}
+"""The signals that have a column an exit and grow from exit to exit."""
+
+
+@dataclass(frozen=True)
+class Exits:
+    """What a policy knows of the model for which it decides.
+
+    # Parameters
+
+    layers : `Sequence[int]`
+        The layers with an exit, counted from 0.
+    signals : `Sequence[str]`, optional
+        Names of the learned signals that the model gives.
+    shares : `ndarray`, optional
+        What `exit_shares` made of calibration data, if that has been done.
+    """
+
+    layers: Sequence[int]
+    signals: Sequence[str] = ()
+    shares: Optional[ndarray] = None
+
+
+class Evidence:
+    """What has been seen of some rows.
+
+    # Parameters
+
+    probs : `Union[ndarray, Sequence[ndarray]]`
+        Shape (rows, exits so far, labels): calibrated probabilities, the current exit's last. Or
+        one array an exit, (rows, labels): they are put together when a policy asks for them all.
+    signals : `Mapping[str, ndarray]`, optional
+        `certainty`: (rows, exits so far), in [0, 1]; `depth`: (rows, all exits), probabilities.
+    """
+
+    def __init__(
+        self,
+        probs: Union[ndarray, Sequence[ndarray]],
+        signals: Mapping[str, ndarray] = MappingProxyType({}),
+    ) -> None:
+        self._probs = probs
+        self.signals = signals
+
+    @property
+    def probs(self) -> ndarray:
+        """Those of all exits so far: (rows, exits so far, labels)."""
+        if not isinstance(self._probs, ndarray):
+            self._probs = np.stack(self._probs, axis=1)
+        return self._probs
+
+    @property
+    def last(self) -> ndarray:
+        """Those of the current exit: (rows, labels)."""
+        # With small texts every call of numpy is felt, so no more of them than need be.
+        return self._probs[:, -1] if isinstance(self._probs, ndarray) else self._probs[-1]
+
+    @property
+    def rows(self) -> int:
+        return len(self.last)
+
+    @property
+    def seen(self) -> int:
+        """How many exits have been seen."""
+        return self._probs.shape[1] if isinstance(self._probs, ndarray) else len(self._probs)
+
+    def upto(self, exits: int) -> "Evidence":
+        """What had been seen after so many exits."""
+        return Evidence(
+            self.probs[:, :exits],
+            {
+                name: signal[:, :exits] if name in OF_EACH_EXIT else signal
+                for name, signal in self.signals.items()
+            },
+        )
+
+
+class Controller(Protocol):
+    """Sees to it that a stream of answers costs what it should."""
+
+    def given(self) -> Dict[str, float]:
+        """Settings of the rows that run next, as far as they have none of their own."""
+
+    def note(self, exits: Sequence[int]) -> None:
+        """These positions of exits have answered."""
