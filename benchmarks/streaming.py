@@ -18,7 +18,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("directory", help="an exported model")
+    parser.add_argument("model", help="an exported model; or an archive, whose model runs eagerly")
     parser.add_argument("data", help="as its archive's reader takes it; labels are not needed")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.7, 0.85, 0.95])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32, 128])
@@ -29,12 +29,16 @@ def main() -> None:
     from sledgehammer import engine
     from sledgehammer.archives import open_archive
     from sledgehammer.commands.common import print_table
+    from sledgehammer.eager_engine import eager_engine
+    from sledgehammer.engine.manifest import is_engine
     from sledgehammer.engine.runtimes import usable_cores
     from sledgehammer.outputs import read_rows
 
-    rows = read_rows(open_archive(arguments.directory).reader, arguments.data, labelled=False)
+    opened = open_archive(arguments.model)
+    rows = read_rows(opened.reader, arguments.data, labelled=False)
     texts = [row.texts[0] if len(row.texts) == 1 else row.texts for row in rows]
-    classifier = engine.load(arguments.directory)
+    exported = is_engine(arguments.model)
+    classifier = engine.load(arguments.model) if exported else eager_engine(opened)
     manifest = classifier.manifest
     print(
         f"\n{len(texts)} texts, {manifest.runtime} {manifest.precision}, {usable_cores()} threads; "

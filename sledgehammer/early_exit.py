@@ -77,15 +77,15 @@ class _ActiveRows:
 
     def transfer(self, columns: List[Tensor]) -> List[ndarray]:
         """Bring (rows, some) tensors to the host, and the lengths if they are not there yet."""
-        parts = [column.detach().float() for column in columns]
         lengths_too = len(self.positions) > 1 and not self._lengths
+        if len(columns) == 1 and not lengths_too:
+            return [columns[0].detach().float().cpu().numpy()]
+        parts = [column.detach().float() for column in columns]
         if lengths_too:
             parts.append(self.inputs.mask.sum(dim=1, keepdim=True).float())
-        table = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).cpu().numpy()
+        table = torch.cat(parts, dim=1).cpu().numpy()
         if lengths_too:
             self._lengths = table[:, -1].astype(int).tolist()
-        if len(parts) == 1:
-            return [table]
         ends = np.cumsum([column.size(1) for column in columns])
         return np.split(table, ends, axis=1)[: len(columns)]
 

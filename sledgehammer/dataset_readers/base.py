@@ -2,6 +2,7 @@
 
 import logging
 from itertools import islice
+from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
@@ -84,6 +85,10 @@ class TransformerReader(DatasetReader):
         """An instance of each row; the rows are tokenised together."""
         encoded = self.encode([row.texts for row in rows])
         return [self._made(pieces, row) for pieces, row in zip(encoded, rows)]
+
+    def save_tokenizer(self, file: Path) -> None:
+        """Write the tokenizer as the library `tokenizers` reads it."""
+        self._tokenizer.backend_tokenizer.save(str(file))
 
     @property
     def pad_token_id(self) -> int:

@@ -92,10 +92,10 @@ class OnnxSegments:
 
     def run(self, position: int, inputs: Arrays) -> Arrays:
         names = self._outputs[position]
-        return _named(names, self._sessions[position].run(names, inputs))
+        return named(names, self._sessions[position].run(names, inputs))
 
 
-def _named(names: Sequence[str], arrays: Sequence[ndarray]) -> Arrays:
+def named(names: Sequence[str], arrays: Sequence[ndarray]) -> Arrays:
     """In a graph an output can't have the name of an input: `hidden_out` is the next `hidden`."""
     return {name.removesuffix("_out"): array for name, array in zip(names, arrays)}
 
@@ -147,7 +147,7 @@ class OpenVinoSegments:
         # The results must outlive the next call, so they are copied out of the request.
         result = self._requests()[position].infer(inputs, share_inputs=True)
         names = self._outputs[position]
-        return _named(names, [result[i] for i in range(len(names))])
+        return named(names, [result[i] for i in range(len(names))])
 
     def _requests(self) -> List[Any]:
         """A request may run in one thread at a time."""

@@ -20,10 +20,16 @@ from sledgehammer.encoder import TokenTensors
 from sledgehammer.engine import Engine, load
 from sledgehammer.engine.manifest import TOKENIZER, Manifest, write
 from sledgehammer.export import onnx, openvino
-from sledgehammer.export.segments import Segment, full_model_of, segments_of, walk
+from sledgehammer.export.segments import (
+    Segment,
+    full_model_of,
+    segments_of,
+    token_inputs,
+    walk,
+)
 from sledgehammer.model import MultiExitClassifier
 from sledgehammer.outputs import token_batches
-from sledgehammer.policies import ConfidencePolicy
+from sledgehammer.policies import ConfidencePolicy, ExitPolicy
 
 RUNTIMES = {"onnx": ["fp32", "int8"], "openvino": ["fp32", "bf16", "int8"]}
 """The precisions that each runtime has on a CPU."""
@@ -106,27 +112,53 @@ def export(
     policy = ConfidencePolicy() if without_exits else model.policy
     if unready := policy.unready():
         raise ConfigurationError(unready)
-    encoded = reader.encode([["a"] * len(reader.fields)])[0]
-    inputs = ["input_ids", "attention_mask"]
-    if "token_type_ids" in encoded and model.encoder.takes_token_types:
-        inputs.append("token_type_ids")
+    inputs = token_inputs(model, reader)
     examples = random_tokens(model, inputs)
     segments: List[Segment] = (
         [full_model_of(model, inputs)] if without_exits else segments_of(model, inputs)
     )
-    exits = slice(-1, None) if without_exits else slice(None)
     (folder / "segments").mkdir()
     names = _write_segments(segments, format, folder, examples, calibration)
     _copy_from_archive(archive, folder, policy.config())
-    shares = None if without_exits else model.shares_on_host()
     seen = {name: buffer.tolist() for name, buffer in model.seen.named_buffers()}
     (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
-    manifest = Manifest(
-        runtime=format.runtime,
-        precision=format.precision,
+    manifest = describe(
+        opened, inputs, policy, exits=slice(-1, None) if without_exits else slice(None),
+        runtime=format.runtime, precision=format.precision, segments=names,
+        source={"archive": archive, "weights_sha256": weights_sha256(archive)},
+        versions=_versions(format),
+    )  # fmt: skip
+    write(folder, manifest)
+    engine = load(folder)
+    if format.precision == "fp32" and not without_exits:
+        _check_logits(model, engine, examples)
+    return engine
+
+
+def describe(
+    opened: Opened,
+    inputs: List[str],
+    policy: ExitPolicy,
+    exits: slice = slice(None),
+    **written: Any,
+) -> Manifest:
+    """The manifest of a model.
+
+    # Parameters
+
+    inputs : `List[str]`
+        What the first segment takes.
+    exits : `slice`, optional
+        Those that there are.
+    written : `Any`
+        What a `Manifest` says of how the segments were written.
+    """
+    model, reader = opened
+    whole = exits == slice(None)
+    shares = model.shares_on_host() if whole else None
+    return Manifest(
         exit_layers=model.exit_layers[exits],
         full_layers=model.full_layers,
-        segments=names,
         labels=model.labels,
         temperatures=model.temperatures.tolist()[exits],
         policy=policy.config(),
@@ -134,16 +166,10 @@ def export(
         fields=list(reader.fields),
         max_length=reader.max_length,
         pad_token_id=reader.pad_token_id,
-        source={"archive": archive, "weights_sha256": weights_sha256(archive)},
-        versions=_versions(format),
         signals=list(policy.needs),
         exit_shares=[] if shares is None else shares.tolist(),
+        **written,
     )
-    write(folder, manifest)
-    engine = load(folder)
-    if format.precision == "fp32" and not without_exits:
-        _check_logits(model, engine, examples)
-    return engine
 
 
 def range_batches(opened: Opened, rows: Sequence[Row], count: int = 300) -> List[TokenTensors]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModel
 
+from sledgehammer.dataset_readers.base import TransformerReader
 from sledgehammer.early_exit import Pooling
 from sledgehammer.encoder import LayeredEncoder, LayerInput
 from sledgehammer.exits import ExitHead
@@ -95,24 +96,39 @@ class Segment(torch.nn.Module):
         return self._pool(state).unsqueeze(1)
 
 
-def segments_of(model: MultiExitClassifier, inputs: Sequence[str]) -> List[Segment]:
-    """The model's segments, lowest first, in evaluation mode and on the CPU.
+def token_inputs(model: MultiExitClassifier, reader: TransformerReader) -> List[str]:
+    """The token arrays that the model looks at."""
+    encoded = reader.encode([["a"] * len(reader.fields)])[0]
+    types = "token_type_ids" in encoded and model.encoder.takes_token_types
+    return ["input_ids", "attention_mask", *["token_type_ids"] * types]
+
+
+def segments_of(
+    model: MultiExitClassifier, inputs: Sequence[str], traceable: bool = True
+) -> List[Segment]:
+    """The model's segments, lowest first, in evaluation mode.
 
     # Parameters
 
     inputs : `Sequence[str]`
         The token arrays that the first segment takes.
+    traceable : `bool`, optional (default = `True`)
+        Whether they are copies on the CPU, of operations that graph optimisers know; else they
+        share the model's own parts.
     """
-    encoder = _traceable(model.encoder)
+    encoder, heads, depth = model.encoder, list(model.exits), model.depth
+    if traceable:
+        encoder = _traceable(encoder)
+        heads = [copy.deepcopy(head).cpu() for head in heads]
+        depth = None if depth is None else copy.deepcopy(depth).cpu()
     pool = encoder.pooling(model.pooling)
-    heads: List[Any] = [copy.deepcopy(head).cpu() for head in model.exits]
     segments = []
     first_layer = 0
     for number, head in enumerate(heads, start=1):
         names = inputs if first_layer == 0 else STATES
         segment = Segment(
             encoder, pool, head, first_layer, names, number == len(heads), model.policy.needs,
-            copy.deepcopy(model.depth),
+            depth,
         )  # fmt: skip
         segments.append(segment.eval())
         first_layer = head.layer + 1
