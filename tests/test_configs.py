@@ -9,7 +9,8 @@ from allennlp.data import DatasetReader
 
 from sledgehammer.model import check_exit_layers
 from sledgehammer.objectives import ExitObjective
-from sledgehammer.policies import ConfidencePolicy, ExitPolicy
+from sledgehammer.policies import ConfidencePolicy
+from sledgehammer.policy_registry import RegisteredPolicy
 from tests.conftest import ROOT
 from tests.training import dotted
 
@@ -44,7 +45,7 @@ def test_every_config_spells_out_what_its_parts_are(name: str) -> None:
     params = config(name)
     reader = DatasetReader.by_name(params["dataset_reader"]["type"])
     assert reader.__module__.startswith("sledgehammer.")
-    assert isinstance(ExitPolicy.from_params(params["model"].pop("policy")), ConfidencePolicy)
+    assert isinstance(RegisteredPolicy.from_params(params["model"].pop("policy")), ConfidencePolicy)
     assert isinstance(ExitObjective.from_params(params["model"].pop("objective")), ExitObjective)
     check_exit_layers(params["model"]["exit_layers"], 24)
     assert params["trainer"]["callbacks"] == ["sledgehammer_calibration", "sledgehammer_objective"]

@@ -116,7 +116,8 @@ def segments_of(
         Whether they are copies on the CPU, of operations that graph optimisers know; else they
         share the model's own parts.
     """
-    encoder, heads, depth = model.encoder, list(model.exits), model.depth
+    heads: List[Any] = list(model.exits)
+    encoder, depth = model.encoder, model.depth
     if traceable:
         encoder = _traceable(encoder)
         heads = [copy.deepcopy(head).cpu() for head in heads]
