@@ -8,12 +8,12 @@ import torch
 
 from benchmarks.compare.plan import EXIT_LAYERS, OBJECTIVES, POLICIES, STAGED, TEACHER, runs
 from benchmarks.study.measuring import describe_run, number_of_parameters, outputs_of, ratio_of
-from benchmarks.study.plan import FULL_LAYERS, Dataset, test_path
+from benchmarks.study.plan import FULL_LAYERS, Dataset, data_root, test_path
 from benchmarks.study.training import archive
 from sledgehammer.archives import Opened, open_archive
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.outputs import ExitOutputs, read_rows, token_batches
-from sledgehammer.policies import ExitPolicy
+from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits, token_batches
+from sledgehammer.policies import ExitPolicy, exit_shares
 from sledgehammer.timing import alternate
 from sledgehammer.tradeoff import Tradeoff
 
@@ -21,7 +21,7 @@ LAYERS = np.linspace(1, FULL_LAYERS, 5 * (FULL_LAYERS - 1) + 1)
 """Mean layers at which every curve is read off."""
 
 BUDGETS = (2.0, 3.0, 4.0)
-BATCH = 32
+BATCH = 8
 """Rows that a budget's controller sees at a time."""
 
 TIMED_AT = 3.0
@@ -49,7 +49,9 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
         if run.seed == dataset.seeds[0]:
             first[run.system] = opened
             if run.system == "joint":
-                budgets = _budgets(opened, outputs)
+                validation = f"{data_root(dataset, data)}{dataset.train}#validation"
+                held_out = run_all_exits(*opened, read_rows(opened.reader, validation))
+                budgets = _budgets(opened, outputs, held_out)
         curves = {name: _curve(opened, outputs, name) for name in POLICIES}
         if run.system == TEACHER:
             standard.append({"seed": run.seed, "accuracy": curves["confidence"][-1]})
@@ -75,8 +77,16 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
     }
 
 
-def tradeoff(opened: Opened, outputs: ExitOutputs, policy: str) -> Tradeoff:
-    """The trade-off of one of our policies, with its defaults, on a model's outputs."""
+def tradeoff(
+    opened: Opened, outputs: ExitOutputs, policy: str, held_out: Optional[ExitOutputs] = None
+) -> Tradeoff:
+    """The trade-off of one of our policies, with its defaults, on a model's outputs.
+
+    # Parameters
+
+    held_out : `ExitOutputs`, optional
+        Of other rows, from which `budget` learns what a threshold costs.
+    """
     assert outputs.label is not None
     model = opened.model
     return Tradeoff(
@@ -86,7 +96,7 @@ def tradeoff(opened: Opened, outputs: ExitOutputs, policy: str) -> Tradeoff:
         model.full_layers,
         ExitPolicy.make({"type": policy}),
         outputs.signals,
-        model.shares_on_host(),
+        exit_shares(model.calibrated(held_out.logits).numpy()) if held_out else None,
     )
 
 
@@ -100,10 +110,10 @@ def _curve(opened: Opened, outputs: ExitOutputs, policy: str) -> List[float]:
     return np.interp(LAYERS, x, y).tolist()
 
 
-def _budgets(opened: Opened, outputs: ExitOutputs) -> List[Dict[str, float]]:
+def _budgets(opened: Opened, outputs: ExitOutputs, held_out: ExitOutputs) -> List[Dict[str, float]]:
     """What budgets come to: for a stream of rows like those of calibration, and for one that
     drifts from rows that are sure at the first exit to rows that are not."""
-    traded = tradeoff(opened, outputs, "budget")
+    traded = tradeoff(opened, outputs, "budget", held_out)
     first = traded.probs[:, 0].max(dim=-1).values
     orders = {"plain": torch.arange(len(first)), "drifting": first.argsort(descending=True)}
     found = []

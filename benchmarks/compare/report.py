@@ -186,7 +186,7 @@ def _dataset_section(result: Dict[str, Any]) -> str:
         f"Area under the curve of every pair, and the accuracy of the last exit:\n\n"
         f"{matrix(result)}\n"
         f"![{name}: curves of all pairs](benchmarks/compare/results/{name}.svg)\n\n"
-        "Budgets of mean layers, and what they came to by a fixed threshold, with the controller, "
+        "Budgets of mean layers, and what they came to by a fixed threshold, with the controller (batches of 8), "
         f"and with it when the texts drift from easy to hard: {budgets}.\n\n"
         "Compressors, against the standard baseline in eager float32 (pruned: half of the heads and of "
         "the feed-forward width, one epoch of fine-tuning; int8: ONNX Runtime; exits: `joint`, at the "

@@ -149,24 +149,33 @@ class BudgetPolicy(ExitPolicy):
 class BudgetController:
     """Gives or takes budget, so that the mean cost of all that was answered is the policy's own.
 
-    What has been saved so far, or overspent, is to be used up within the next `PAYBACK` texts:
-    `budget + (texts * budget - cost of them) / PAYBACK`. In the long run the sum stays bounded,
-    whatever the texts are like, and so the mean comes as near to the budget as one likes; as far
-    as the budget can be had at all, and be spent.
+    A controller with two terms: `budget + S / n + D`. What has been saved so far, S = texts * budget -
+    cost of them, is to be used up within the next n texts; n is `PAYBACK`, or two batches if that
+    is more. D, the sum of S / (2 n^2) over all texts so far, is what texts have become harder or
+    easier by: without it the mean would lag behind as long as they go on drifting. In the long
+    run S stays bounded, and so the mean comes as near to the budget as one likes; as far as the
+    budget can be had at all, and be spent.
     """
 
     def __init__(self, policy: BudgetPolicy) -> None:
         self._policy = policy
         self._saved = 0.0
+        self._drift = 0.0
+        self._payback = PAYBACK
 
     def given(self) -> Dict[str, float]:
-        cost = self._policy.cost
-        wanted = self._target() + self._saved / PAYBACK
-        return {"budget": float(min(max(wanted, cost[0]), cost[-1]))}
+        return {"budget": self._within(self._target() + self._saved / self._payback + self._drift)}
 
     def note(self, exits: Sequence[int]) -> None:
+        cost, target = self._policy.cost, self._target()
+        self._saved += sum(target - cost[exit] for exit in exits)
+        self._payback = max(PAYBACK, 2 * len(exits))
+        self._drift += self._saved * len(exits) / (2 * self._payback**2)
+        self._drift = self._within(target + self._drift) - target  # it can't do more anyway
+
+    def _within(self, budget: float) -> float:
         cost = self._policy.cost
-        self._saved += sum(self._target() - cost[exit] for exit in exits)
+        return float(min(max(budget, cost[0]), cost[-1]))
 
     def _target(self) -> float:
         budget = self._policy.budget
