@@ -11,6 +11,7 @@ from benchmarks.study.measuring import describe_run, number_of_parameters, outpu
 from benchmarks.study.plan import FULL_LAYERS, Dataset, data_root, test_path
 from benchmarks.study.training import archive
 from sledgehammer.archives import Opened, open_archive
+from sledgehammer.commands.tradeoff import replay
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits, token_batches
 from sledgehammer.policies import ExitPolicy, exit_shares
@@ -87,17 +88,11 @@ def tradeoff(
     held_out : `ExitOutputs`, optional
         Of other rows, from which `budget` learns what a threshold costs.
     """
-    assert outputs.label is not None
     model = opened.model
-    return Tradeoff(
-        model.calibrated(outputs.logits),
-        outputs.label,
-        model.exit_layers,
-        model.full_layers,
-        ExitPolicy.make({"type": policy}),
-        outputs.signals,
-        exit_shares(model.calibrated(held_out.logits).numpy()) if held_out else None,
-    )
+    if held_out is not None:
+        model.store_shares(exit_shares(model.calibrated(held_out.logits).numpy()))
+    model.policy = ExitPolicy.make({"type": policy})
+    return replay(opened, outputs)
 
 
 def _curve(opened: Opened, outputs: ExitOutputs, policy: str) -> List[float]:
