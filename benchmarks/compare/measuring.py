@@ -157,6 +157,7 @@ def _training_time(
 def _training_step(opened: Opened, rows: Sequence[Row], stage: float) -> Callable[[], None]:
     model, reader = opened
     objective = model.objective
+    model.policy = ExitPolicy.make({"type": "confidence"})
     vocab = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
     batches = [
         (tokens, torch.tensor([vocab[str(rows[i].label)] for i in positions]))
