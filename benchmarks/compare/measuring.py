@@ -96,11 +96,15 @@ def tradeoff(
 
 
 def _curve(opened: Opened, outputs: ExitOutputs, policy: str) -> List[float]:
-    """Accuracy at each of `LAYERS`, between neighbouring points of the curve."""
+    """Accuracy at each of `LAYERS`, between neighbouring points of the curve.
+
+    The first exit for every row is a point of every policy's: `patience_confidence` can't take it
+    by its swept setting.
+    """
     if len(opened.model.exit_layers) == 1:
         policy = "confidence"  # of one exit all curves are the same point
     traded = tradeoff(opened, outputs, policy)
-    points = traded.curve(traded.grid())
+    points = [traded.single_exits()[0], *traded.curve(traded.grid())]
     x, y = zip(*sorted((p.mean_layers, p.accuracy) for p in points))
     return np.interp(LAYERS, x, y).tolist()
 
