@@ -59,7 +59,7 @@ def main() -> None:
         times = alternate(runs, arguments.rounds)
         table = []
         for name, engine in engines.items():
-            logits = np.concatenate([engine.run_all_exits(row) for row in tokens])
+            logits = np.concatenate([engine.run_all_exits(row)[0] for row in tokens])
             right = (logits.argmax(axis=-1) == label[:, None]).mean(axis=0)
             ratio = times["dynamic"].ratio(times[name])
             cells = {f"exit {i}": f"{r:.1%}" for i, r in enumerate(right)}
@@ -77,7 +77,7 @@ def write_static(
     from onnxruntime.quantization import QuantType, quantize_static
 
     from sledgehammer.export.directory import random_tokens
-    from sledgehammer.export.onnx import fuse, quietly, write_graph
+    from sledgehammer.export.onnx import fuse, head_nodes, quietly, write_graph
     from sledgehammer.export.segments import segments_of, walk
 
     config = model.encoder.transformer.config
@@ -87,7 +87,6 @@ def write_static(
         traced, fused = folder / "traced.onnx", folder / "fused.onnx"
         write_graph(segment, batches[0], traced)
         fuse(traced, fused, config.num_attention_heads, config.hidden_size)
-        heads = [n.name for n in onnx.load(str(fused)).graph.node if n.name.startswith("/head/")]
         files.append(folder / f"static_{segment.head.layer}.onnx")
         with quietly():
             quantize_static(
@@ -97,7 +96,7 @@ def write_static(
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 op_types_to_quantize=["MatMul", "Attention", "Gemm"],
-                nodes_to_exclude=heads,
+                nodes_to_exclude=head_nodes(fused),
                 extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
             )
     return files

@@ -7,7 +7,13 @@ import numpy as np
 import torch
 
 from benchmarks.compare.plan import EXIT_LAYERS, OBJECTIVES, POLICIES, STAGED, TEACHER, runs
-from benchmarks.study.measuring import describe_run, number_of_parameters, outputs_of, ratio_of
+from benchmarks.study.measuring import (
+    describe_run,
+    number_of_parameters,
+    outputs_of,
+    ratio_of,
+    training_steps,
+)
 from benchmarks.study.plan import FULL_LAYERS, Dataset, data_root, test_path
 from benchmarks.study.training import archive
 from sledgehammer.archives import Opened, open_archive
@@ -51,6 +57,7 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
             first[run.system] = opened
             if run.system == "joint":
                 validation = f"{data_root(dataset, data)}{dataset.train}#validation"
+                of_joint = outputs
                 held_out = run_all_exits(*opened, read_rows(opened.reader, validation))
                 budgets = _budgets(opened, outputs, held_out)
         curves = {name: _curve(opened, outputs, name) for name in POLICIES}
@@ -71,10 +78,10 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
         "mean_layers": LAYERS.tolist(),
         "standard": standard,
         "objectives": objectives,
-        "training_time": _training_time(first, rows, dataset),
+        "training_time": _training_time(first, rows),
         "extra_parameters": _extra_parameters(first),
         "budgets": budgets,
-        "wall_clock": _wall_clock(first["joint"], rows, out / dataset.name),
+        "wall_clock": _wall_clock(first["joint"], rows, of_joint),
     }
 
 
@@ -137,9 +144,7 @@ def _controlled(traded: Tradeoff, order: torch.Tensor) -> float:
     return float(np.mean(layers))
 
 
-def _training_time(
-    first: Dict[str, Opened], rows: Sequence[Row], dataset: Dataset
-) -> Dict[str, Dict[str, Any]]:
+def _training_time(first: Dict[str, Opened], rows: Sequence[Row]) -> Dict[str, Dict[str, Any]]:
     """Time of a whole training run, relative to that of `joint`, from steps taken in turns."""
     steps: Dict[str, Callable[[], None]] = {}
     for name in OBJECTIVES:
@@ -159,27 +164,18 @@ def _training_time(
 
 
 def _training_step(opened: Opened, rows: Sequence[Row], stage: float) -> Callable[[], None]:
-    model, reader = opened
+    model = opened.model
     objective = model.objective
     model.policy = ExitPolicy.make({"type": "confidence"})
-    vocab = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
-    batches = [
-        (tokens, torch.tensor([vocab[str(rows[i].label)] for i in positions]))
-        for tokens, positions in token_batches(reader, rows[: 32 * TRAINED_BATCHES], 32)
-    ]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
+    train = training_steps(opened, rows[: 32 * TRAINED_BATCHES])
     if hasattr(objective, "teacher"):
         objective.begin(model.labels, str(Path(objective.teacher).parent))
 
-    def train() -> None:
+    def step() -> None:
         objective.begin_epoch(stage)
-        model.train()
-        for tokens, label in batches:
-            optimizer.zero_grad(set_to_none=True)
-            model(tokens, label)["loss"].backward()
-            optimizer.step()
+        train()
 
-    return train
+    return step
 
 
 def _extra_parameters(first: Dict[str, Opened]) -> Dict[str, float]:
@@ -194,12 +190,13 @@ def _extra_parameters(first: Dict[str, Opened]) -> Dict[str, float]:
     return {name: (exits + learned.get(name, 0)) / plain for name in POLICIES}
 
 
-def _wall_clock(opened: Opened, rows: Sequence[Row], folder: Path) -> Dict[str, Dict[str, Any]]:
+def _wall_clock(
+    opened: Opened, rows: Sequence[Row], outputs: ExitOutputs
+) -> Dict[str, Dict[str, Any]]:
     """One text at a time, all policies in turns at about `TIMED_AT` layers; against no exit."""
     model, reader = opened
     every = max(1, len(rows) // TIMED_ROWS)
     batches = [tokens for tokens, _ in token_batches(reader, rows[::every][:TIMED_ROWS], 1)]
-    outputs = outputs_of(opened, rows, folder / "joint-1" / "test_outputs.safetensors")
     layers: Dict[str, float] = {}
     variants: Dict[str, Callable[[], None]] = {}
     for name in POLICIES:

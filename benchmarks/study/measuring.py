@@ -206,25 +206,31 @@ def _thresholds_for(curve: Sequence[Point]) -> List[float]:
     return sorted({point.setting for point in nearest if point.setting is not None})
 
 
+def training_steps(opened: Opened, rows: Sequence[Row]) -> Callable[[], None]:
+    """What trains a model on some rows, in batches of 32, and changes next to nothing of it."""
+    model, reader = opened
+    vocab = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
+    batches = [
+        (tokens, torch.tensor([vocab[str(rows[i].label)] for i in positions]))
+        for tokens, positions in token_batches(reader, rows, 32)
+    ]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
+
+    def train() -> None:
+        model.train()
+        for tokens, label in batches:
+            optimizer.zero_grad()
+            model(tokens, label)["loss"].backward()
+            optimizer.step()
+
+    return train
+
+
 def _training_cost(first: Dict[str, Opened], rows: Sequence[Row]) -> Dict[str, Dict[str, Any]]:
     """Time of the same training steps, relative to the standard baseline, in turns."""
     steps: Dict[str, Callable[[], None]] = {}
-    for name, (model, reader) in first.items():
-        vocab = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
-        batches = [
-            (tokens, torch.tensor([vocab[str(rows[i].label)] for i in positions]))
-            for tokens, positions in token_batches(reader, rows, 32)
-        ]
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-9)
-
-        def train(model: Any = model, batches: Any = batches, optimizer: Any = optimizer) -> None:
-            model.train()
-            for tokens, label in batches:
-                optimizer.zero_grad()
-                model(tokens, label)["loss"].backward()
-                optimizer.step()
-
-        steps[name] = train
+    for name, opened in first.items():
+        steps[name] = training_steps(opened, rows)
     timings = alternate(steps, ROUNDS)
     return {name: ratio_of(timings["standard"].ratio(t)) for name, t in timings.items()}
 

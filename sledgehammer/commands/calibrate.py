@@ -42,10 +42,7 @@ class Calibrate(ArchiveCommand):
     )
 
     def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
-        subparser.add_argument(
-            "-o", "--output", type=Path, required=True, metavar="NEW_ARCHIVE", help="to write"
-        )
-        subparser.add_argument("--force", action="store_true", help="overwrite NEW_ARCHIVE")
+        self.add_new_archive(subparser)
         subparser.add_argument(
             "--report", type=Path, metavar="FILE.json", help="the table, as JSON"
         )

@@ -64,6 +64,14 @@ class ArchiveCommand(Subcommand):
     def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
         raise NotImplementedError
 
+    @staticmethod
+    def add_new_archive(subparser: argparse.ArgumentParser) -> None:
+        """The arguments of a command that writes an archive and nothing without it."""
+        subparser.add_argument(
+            "-o", "--output", type=Path, required=True, metavar="NEW_ARCHIVE", help="to write"
+        )
+        subparser.add_argument("--force", action="store_true", help="overwrite NEW_ARCHIVE")
+
     def run(self, arguments: argparse.Namespace) -> None:
         """Do it.
 

@@ -91,10 +91,7 @@ class Prune(ArchiveCommand):
     )
 
     def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
-        subparser.add_argument(
-            "-o", "--output", type=Path, required=True, metavar="NEW_ARCHIVE", help="to write"
-        )
-        subparser.add_argument("--force", action="store_true", help="overwrite NEW_ARCHIVE")
+        self.add_new_archive(subparser)
         subparser.add_argument(
             "--heads", type=share, default=1.0, metavar="SHARE",
             help="of the attention heads to keep, over all layers (default: 1, all)",

@@ -64,6 +64,14 @@ def fuse(graph: Path, target: Path, heads: int, hidden_size: int) -> Dict[str, i
     return {name: count for name, count in fused.get_fused_operator_statistics().items() if count}
 
 
+def head_nodes(graph: Path) -> List[str]:
+    """The names of the operators that are an exit's head, or that predict the depth."""
+    import onnx
+
+    nodes = onnx.load(str(graph), load_external_data=False).graph.node
+    return [node.name for node in nodes if node.name.startswith(("/head/", "/depth/"))]
+
+
 def quantise(graph: Path, target: Path) -> None:
     """Weights in int8 with a scale a channel; activations are scaled as they come.
 
@@ -72,9 +80,8 @@ def quantise(graph: Path, target: Path) -> None:
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    nodes = onnx.load(str(graph), load_external_data=False).graph.node
     # A Gemm is made a MatMul of another name before it is quantised.
-    heads = [node.name for node in nodes if node.name.startswith(("/head/", "/depth/"))]
+    heads = head_nodes(graph)
     with quietly():
         quantize_dynamic(
             str(graph),
