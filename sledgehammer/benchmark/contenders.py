@@ -1,12 +1,13 @@
 """What can be timed: exported engines, archives, and models without exits."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Protocol, Sequence
 
 import numpy as np
 from numpy import ndarray
 
-from sledgehammer.policies import Evidence, ExitPolicy, Setting, Settings
+from sledgehammer.policies import Decision, Evidence, ExitPolicy, Setting, Settings
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class _Engine:
     def __init__(self, contender: Contender, threads: int) -> None:
         from sledgehammer import engine
 
-        self.engine = engine.load(contender.path, threads)
+        self.directory = Path(contender.path)
+        self.engine = engine.load(self.directory, threads)
         policy = self.engine.policy
         if contender.setting is not None:
             policy.change({policy.sweeps: contender.setting})
@@ -132,8 +134,8 @@ class ForcedExits(ExitPolicy):
     settings = {"exit": Setting(default=None, full=np.inf, high=np.inf, optional=True)}
     sweeps = "exit"
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
-        return np.broadcast_to(settings["exit"] < evidence.seen, (evidence.rows,))
+    def stops(self, evidence: Evidence, settings: Settings) -> Decision:
+        return settings["exit"] < evidence.seen
 
 
 class _Transformers(_Torch):

@@ -103,7 +103,7 @@ def _print_profiles(threads: int, profiles: Dict[str, Any]) -> None:
                 "contender": name,
                 "tokenising": f"{found['tokenise']:.3f}",
                 "each segment": ", ".join(f"{ms:.3f}" for ms in found["segments"]),
-                "its head's share": ", ".join(f"{share:.1%}" for share in found["heads"]) or "?",
+                "its head's share": ", ".join(f"{share:.1%}" for share in found["heads"]),
             }
             for name, found in profiles.items()
         ]

@@ -13,6 +13,9 @@ from sledgehammer.engine.manifest import EngineError, Manifest
 OUTPUTS = ("logits", "hidden_out", "pooled_out", "certainty", "depth")
 """What the graphs call their outputs."""
 
+HEADS = ("/head/", "/halting/", "/depth/")
+"""How the names of operators begin that belong to an exit's head, its certainty or the depth."""
+
 
 class Segments(Protocol):
     """The graphs of a model, one an exit."""
@@ -79,7 +82,6 @@ class OnnxSegments:
     def __init__(self, files: Sequence[Path], threads: int, precision: str) -> None:
         import onnxruntime
 
-        self.files = list(files)
         options = session_options(threads)
         try:
             self._sessions = [
@@ -119,6 +121,15 @@ def session_options(threads: int) -> Any:
     return options
 
 
+def compile_settings(threads: int, precision: str) -> Dict[str, Any]:
+    """The settings with which OpenVINO compiles a segment."""
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": threads,
+    }
+
+
 class OpenVinoSegments:
     """Segments in OpenVINO, on the CPU.
 
@@ -133,11 +144,7 @@ class OpenVinoSegments:
     def __init__(self, files: Sequence[Path], threads: int, precision: str) -> None:
         import openvino
 
-        settings: Dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "INFERENCE_NUM_THREADS": threads,
-        }
+        settings = compile_settings(threads, precision)
         core = openvino.Core()
         self._compiled = [core.compile_model(str(file), "CPU", settings) for file in files]
         self._outputs = [[_own_name(o) for o in model.outputs] for model in self._compiled]

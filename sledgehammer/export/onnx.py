@@ -11,6 +11,7 @@ from typing import Any, Dict, Iterator, List
 import torch
 from torch import Tensor
 
+from sledgehammer.engine.runtimes import HEADS
 from sledgehammer.export.segments import PIECES, Segment
 
 OPSET = 17
@@ -65,11 +66,11 @@ def fuse(graph: Path, target: Path, heads: int, hidden_size: int) -> Dict[str, i
 
 
 def head_nodes(graph: Path) -> List[str]:
-    """The names of the operators that are an exit's head, or that predict the depth."""
+    """The names of the operators that decide: see `HEADS`."""
     import onnx
 
     nodes = onnx.load(str(graph), load_external_data=False).graph.node
-    return [node.name for node in nodes if node.name.startswith(("/head/", "/depth/"))]
+    return [node.name for node in nodes if node.name.startswith(HEADS)]
 
 
 def quantise(graph: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Dict, List, Optional
 
 from torch import Tensor
 
+from sledgehammer.engine.runtimes import HEADS
 from sledgehammer.export.onnx import quietly, write_graph
 from sledgehammer.export.segments import Segment
 
@@ -45,5 +46,5 @@ def _quantise(model: object, segment: Segment, calibration: List[Dict[str, Tenso
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(inputs),
         # The heads are next to nothing, and the decisions hang on them.
-        ignored_scope=nncf.IgnoredScope(patterns=["^/head/.*", "^/depth/.*"], validate=False),
+        ignored_scope=nncf.IgnoredScope(patterns=[f"^{h}.*" for h in HEADS], validate=False),
     )

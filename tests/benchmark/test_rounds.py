@@ -15,9 +15,12 @@ pytest.importorskip("onnxruntime")
 ROWS = [["Fine."], ["A long and winding tale of nothing at all."], ["Bad."]]
 
 
-def test_every_kind_takes_its_turn(tiny_archive: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_every_kind_takes_its_turn(tiny_archive: Path, tmp_path: Path, runtime: str) -> None:
+    if runtime == "openvino":
+        pytest.importorskip("openvino")
     archive = str(tiny_archive)
-    export(archive, open_archive(archive), Format("onnx", "fp32"), tmp_path)
+    export(archive, open_archive(archive), Format(runtime, "fp32"), tmp_path)
     contenders = [
         Contender("engine", "engine", str(tmp_path), setting=0.5),
         Contender("archive", "archive", archive, setting=0.5),

@@ -1,7 +1,7 @@
 """Graphs of every supported family, against the model that they were made of."""
 
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Set
 
 import numpy as np
 import pytest
@@ -12,16 +12,21 @@ from sledgehammer.engine.runtimes import OnnxSegments
 from sledgehammer.export.onnx import write_segment
 from sledgehammer.export.segments import Segment, segments_of, walk
 from sledgehammer.model import MultiExitClassifier
+from sledgehammer.policies import ExitPolicy
 from tests.test_encoder import CONFIGS, build, padded_batch
 
 pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
 pytest.importorskip("onnxruntime")
 
 
-def model_of(name: str, vocab: Vocabulary, folder: Path, pooling: str) -> MultiExitClassifier:
+def model_of(
+    name: str, vocab: Vocabulary, folder: Path, pooling: str, **more: Any
+) -> MultiExitClassifier:
     build(name).save_pretrained(folder)
     torch.manual_seed(1)
-    return MultiExitClassifier(vocab, [0, 2, 3], model_name=str(folder), pooling=pooling).eval()
+    return MultiExitClassifier(
+        vocab, [0, 2, 3], model_name=str(folder), pooling=pooling, **more
+    ).eval()
 
 
 def run_chain(segments: Any, tokens: Dict[str, torch.Tensor]) -> torch.Tensor:
@@ -62,15 +67,27 @@ def test_every_family(name: str, pooling: str, vocab: Vocabulary, tmp_path: Path
         torch.testing.assert_close(run_chain(segments, tokens), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_heads_are_not_quantised(vocab: Vocabulary, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "policy, deciding",
+    [
+        ("confidence", {"/head/linear/Gemm"}),
+        ("learned_halting", {"/head/linear/Gemm", "/halting/Gemm"}),
+        ("predicted_depth", {"/head/linear/Gemm", "/depth/linear/Gemm"}),
+    ],
+)
+def test_what_decides_is_not_quantised(
+    policy: str, deciding: Set[str], vocab: Vocabulary, tmp_path: Path
+) -> None:
     import onnx
 
-    model = model_of("bert", vocab, tmp_path, "mean")
+    model = model_of("bert", vocab, tmp_path, "mean", signals=["certainty", "depth"])
+    model.policy = ExitPolicy.by_name(policy)()
     traced = batches(model)[0]
     segment: Segment = segments_of(model, list(traced))[0]
     write_segment(segment, traced, tmp_path / "int8.onnx", int8=True)
     nodes = onnx.load(str(tmp_path / "int8.onnx")).graph.node
-    assert not [n for n in nodes if n.name.startswith("/head/") and "Integer" in n.op_type]
+    products = [node for node in nodes if node.op_type in ("Gemm", "MatMul")]
+    assert {n.name.removesuffix("_MatMul") for n in products if "/layer." not in n.name} == deciding
     kinds = {node.op_type for node in nodes}
     assert "QAttention" in kinds
     assert "MatMulInteger" in kinds
