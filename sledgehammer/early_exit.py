@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sledgehammer.encoder import LayeredEncoder, LayerInput, Pooling, TokenTensors
 from sledgehammer.exits import ExitHead
-from sledgehammer.policies import Evidence, ExitPolicy, Settings, select
+from sledgehammer.policies import Evidence, ExitPolicy, Settings, comparable, select
 from sledgehammer.signals import CERTAINTY, DEPTH, AllExits, DepthHead
 
 
@@ -52,7 +52,7 @@ class _ActiveRows:
 
     def __init__(self, inputs: LayerInput, settings: Settings) -> None:
         self.inputs = inputs
-        self.settings = settings
+        self.settings = comparable(settings)
         self.pooled: List[Tensor] = []  # one a layer run: (rows, hidden)
         self.positions = list(range(len(inputs.mask)))  # in the whole batch
         self._probs: List[ndarray] = []  # on the host, one an exit passed: (rows, labels)
@@ -79,11 +79,11 @@ class _ActiveRows:
         """Bring (rows, some) tensors to the host, and the lengths if they are not there yet."""
         lengths_too = len(self.positions) > 1 and not self._lengths
         if len(columns) == 1 and not lengths_too:
-            return [columns[0].detach().float().cpu().numpy()]
-        parts = [column.detach().float() for column in columns]
+            return [_on_host(columns[0])]
+        parts = list(columns)
         if lengths_too:
             parts.append(self.inputs.mask.sum(dim=1, keepdim=True).float())
-        table = torch.cat(parts, dim=1).cpu().numpy()
+        table = _on_host(torch.cat(parts, dim=1))
         if lengths_too:
             self._lengths = table[:, -1].astype(int).tolist()
         ends = np.cumsum([column.size(1) for column in columns])
@@ -92,7 +92,7 @@ class _ActiveRows:
     def keep(self, staying: List[int], encoder: LayeredEncoder) -> None:
         """Go on with some of the rows, and without the columns that only the others needed."""
         if not self._lengths:
-            self.transfer([self.inputs.mask[:, :0]])
+            self.transfer([self.inputs.mask[:, :0].float()])
         self.positions = [self.positions[i] for i in staying]
         self._lengths = [self._lengths[i] for i in staying]
         rows = _indices(staying, self.inputs.mask.device)
@@ -133,6 +133,11 @@ def _indices(numbers: List[int], device: torch.device) -> Tensor:
     made = torch.tensor(numbers)
     # Unlike one that blocks, this copy does not wait for what the device still has to do.
     return made if device.type == "cpu" else made.to(device, non_blocking=True)
+
+
+def _on_host(tensor: Tensor) -> ndarray:
+    # Microseconds, but between layers of a thousand.
+    return (tensor.detach() if tensor.requires_grad else tensor).cpu().numpy()
 
 
 class LayerwiseRunner:
@@ -263,4 +268,7 @@ def _decide(active: _ActiveRows, policy: ExitPolicy, head: ExitHead, probs: Tens
     certainty = None
     if CERTAINTY in policy.needs:
         certainty = head.certainty(torch.stack(active.pooled, dim=1))
-    return policy.decide(active.see(probs, certainty), active.settings).tolist()
+    decision = policy.decide(active.see(probs, certainty), active.settings)
+    if isinstance(decision, ndarray):
+        return decision.tolist()
+    return [decision] * len(active.positions)

@@ -1,6 +1,6 @@
 """The classifier at an exit."""
 
-from typing import Optional, Sequence, Tuple
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor
@@ -58,12 +58,12 @@ class ExitHead(torch.nn.Module):
         mixed = self._mixed(pooled).detach().to(self.halting.weight.dtype)
         return torch.sigmoid(self.halting(mixed).squeeze(-1).float())
 
-    def logits(self, pooled: Sequence[Tensor]) -> Tensor:
+    def logits(self, pooled: List[Tensor]) -> Tensor:
         """As `forward`, in float32; where nothing is to be learned, by one product of matrices.
 
         # Parameters
 
-        pooled : `Sequence[Tensor]`
+        pooled : `List[Tensor]`
             One for each of the `layer` + 1 layers run, each of shape (rows, hidden size).
 
         # Returns
@@ -71,10 +71,11 @@ class ExitHead(torch.nn.Module):
         Shape (rows, labels).
         """
         if self.training or torch.is_grad_enabled():
-            return self(torch.stack(list(pooled), dim=1).to(self.linear.weight.dtype)).float()
-        states = pooled[0] if len(pooled) == 1 else torch.cat(list(pooled), dim=1)
+            return self(torch.stack(pooled, dim=1).to(self.linear.weight.dtype)).float()
+        states = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
         matrix = self.linear.weight if self.mix is None else self._matrix(self.mix)
-        states = states.to(matrix.dtype)
+        if states.dtype != matrix.dtype:
+            states = states.to(matrix.dtype)
         return torch.nn.functional.linear(states, matrix, self.linear.bias).float()
 
     def _mixed(self, pooled: Tensor) -> Tensor:

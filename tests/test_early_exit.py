@@ -284,6 +284,14 @@ def test_exits_that_nobody_could_take_are_not_computed(
     assert run(spread, batch_of(random_rows(3, seed=1))).exit.tolist() == [2, 2, 2]
 
 
+def test_a_threshold_is_compared_in_single_precision(spread: MultiExitClassifier) -> None:
+    """The difference to the confidence is there in double precision alone."""
+    for row in random_rows(8, seed=3):
+        reached = all_probs(spread, batch_of([row]))[0, 0].max().item()
+        spread.policy = ConfidencePolicy(reached * (1 + 1e-12))
+        assert run(spread, batch_of([row])).exit.tolist() == [0]
+
+
 @pytest.mark.parametrize("own_thresholds", [False, True])
 @pytest.mark.parametrize("count", [1, 40])
 def test_one_transfer_from_the_device_an_exit(

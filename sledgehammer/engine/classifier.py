@@ -13,7 +13,15 @@ from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read
 from sledgehammer.engine.runtimes import Segments, open_segments
 from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Schedule, answers
 from sledgehammer.engine.text import Encoded, Text, Tokenizer
-from sledgehammer.policies import ExitPolicy, Exits, Settings, number, select
+from sledgehammer.policies import (
+    ExitPolicy,
+    Exits,
+    Settings,
+    comparable,
+    each_row,
+    number,
+    select,
+)
 
 Given = Union[float, Sequence[float], None]
 """A setting: for all texts, or one a text; the exported default if `None`."""
@@ -157,6 +165,7 @@ class Engine:
         The positions of the exits that answered, (rows,), and the calibrated probabilities,
         (rows, labels).
         """
+        settings = comparable(settings)
         batch = self.start(tokens)
         count = len(batch.rows)
         exits = np.full(count, len(self._temperatures) - 1)
@@ -166,7 +175,8 @@ class Engine:
             if batch.position == len(self._temperatures):
                 answers[batch.rows] = probs
                 return exits, answers
-            stopped = policy.decide(batch.evidence, select(settings, batch.rows))
+            decision = policy.decide(batch.evidence, select(settings, batch.rows))
+            stopped = each_row(decision, len(batch.rows))
             if stopped.any():
                 answered = batch.rows[stopped]
                 answers[answered] = probs[stopped]

@@ -14,11 +14,19 @@ from sledgehammer.policies.patience import PatiencePolicy
 from sledgehammer.policies.patience_confidence import PatienceConfidencePolicy
 from sledgehammer.policies.predicted_depth import PredictedDepthPolicy
 from sledgehammer.policies.requests import check_for_some_policy, settings_in
-from sledgehammer.policies.settings import Setting, Settings, number, select
+from sledgehammer.policies.settings import (
+    Decision,
+    Setting,
+    Settings,
+    comparable,
+    each_row,
+    number,
+    select,
+)
 
 __all__ = [
-    "BudgetPolicy", "ConfidencePolicy", "Controller", "EntropyPolicy", "Evidence", "ExitPolicy",
+    "BudgetPolicy", "ConfidencePolicy", "Controller", "Decision", "EntropyPolicy", "Evidence", "ExitPolicy",
     "Exits", "LearnedHaltingPolicy", "NormalizedEntropyPolicy", "PatienceConfidencePolicy",
-    "PatiencePolicy", "PredictedDepthPolicy", "Setting", "Settings", "check_for_some_policy", "exit_shares",
-    "number", "select", "settings_in",
+    "PatiencePolicy", "PredictedDepthPolicy", "Setting", "Settings", "check_for_some_policy", "comparable",
+    "each_row", "exit_shares", "number", "select", "settings_in",
 ]  # fmt: skip

@@ -19,7 +19,14 @@ import numpy as np
 from numpy import ndarray
 
 from sledgehammer.policies.evidence import Controller, Evidence, Exits
-from sledgehammer.policies.settings import Setting, Settings, Values, number
+from sledgehammer.policies.settings import (
+    Decision,
+    Setting,
+    Settings,
+    comparable,
+    number,
+    single,
+)
 
 _UNGIVEN: Any = object()
 _CAP = Setting(default=None, low=0, high=math.inf, whole=True, optional=True)
@@ -54,8 +61,6 @@ class ExitPolicy:
     sweeps: ClassVar[str]
     needs: ClassVar[Tuple[str, ...]] = ()
     """The learned signals that it looks at."""
-    evaluates_exits: ClassVar[bool] = True
-    """False if it decides before the run: then only the exits that answer are computed."""
 
     max_exit_layer: Optional[int]
     exits: Optional[Exits] = None
@@ -149,6 +154,8 @@ class ExitPolicy:
         self.exits = exits
         for name in self.settings:
             self.check_within_model(name, getattr(self, name))
+        swept = self.settings[self.sweeps]
+        self._full, self._rises = single(self.full), swept.full > swept.fastest
 
     def check_within_model(self, name: str, value: Optional[float]) -> None:
         """Raise a `ValueError` if no exit of the model can do what a setting says."""
@@ -222,31 +229,37 @@ class ExitPolicy:
         table = np.asarray(rows, np.float32).reshape(-1, len(self.settings))
         return dict(zip(self.settings, table.T))
 
-    def never(self, settings: Settings) -> Values:
-        """Where the swept setting says that nothing stops early: a bool, or (rows,)."""
-        value, full = settings[self.sweeps], self.full
-        setting = self.settings[self.sweeps]
-        return value >= full if setting.full > setting.fastest else value <= full
+    def never(self, settings: Settings) -> Decision:
+        """Where the swept setting says that nothing stops early."""
+        value = settings[self.sweeps]
+        return value >= self._full if self._rises else value <= self._full
 
     # ---- decisions
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
-        """Which rows the policy would stop here: (rows,), bool.
+    def stops(self, evidence: Evidence, settings: Settings) -> Decision:
+        """Which rows the policy would stop here.
 
         What is common to all policies is not its business: the last exit, the cap, and the value
         at which nothing stops early.
         """
         raise NotImplementedError
 
-    def decide(self, evidence: Evidence, settings: Settings) -> ndarray:
-        """Which rows stop at the exit just computed, which is not the last one: (rows,), bool."""
+    def decide(self, evidence: Evidence, settings: Settings) -> Decision:
+        """Which rows stop at the exit just computed, which is not the last one.
+
+        # Parameters
+
+        evidence : `Evidence`
+        settings : `Settings`
+            In single precision; see `comparable`.
+        """
         capped = self.layers[evidence.seen] > settings["max_exit_layer"]
         never = self.never(settings)
         if isinstance(never, ndarray):
             return (self.stops(evidence, settings) & ~never) | capped
         # All rows have the same settings, which saves work.
         if never or capped is True:
-            return np.broadcast_to(capped, (evidence.rows,))
+            return capped
         stops = self.stops(evidence, settings)
         return stops | capped if isinstance(capped, ndarray) else stops
 
@@ -276,7 +289,7 @@ class ExitPolicy:
 
     def replay(self, evidence: Evidence, settings: Optional[Settings] = None) -> ndarray:
         """The exit that would answer each row, given what all exits say: positions, (rows,)."""
-        settings = self.values if settings is None else settings
+        settings = comparable(self.values if settings is None else settings)
         rows, exits, _ = evidence.probs.shape
         answered_by = np.full(rows, exits - 1)
         for position in reversed(range(exits - 1)):

@@ -1,14 +1,14 @@
 """Stop so that a stream of texts costs what it may."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 from numpy import ndarray
 
 from sledgehammer.policies.base import ExitPolicy
-from sledgehammer.policies.evidence import Controller, Evidence
+from sledgehammer.policies.evidence import Controller, Evidence, Exits
 from sledgehammer.policies.grids import confidence
-from sledgehammer.policies.settings import Setting, Settings
+from sledgehammer.policies.settings import Decision, Setting, Settings, Values, single
 
 KNOTS = 201
 """Thresholds at which `exit_shares` counts."""
@@ -79,6 +79,7 @@ class BudgetPolicy(ExitPolicy):
 
     def __init__(self, *swept: Any, cost: Optional[Sequence[float]] = None, **values: Any) -> None:
         self._cost = None if cost is None else _checked_cost(cost)
+        self._known: Optional[Tuple[Any, float]] = None  # settings, and their threshold
         super().__init__(*swept, **values)
 
     def config(self) -> Dict[str, Any]:
@@ -114,19 +115,33 @@ class BudgetPolicy(ExitPolicy):
             "sledgehammer_calibration, or run `allennlp calibrate`"
         )
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
-        threshold = self.threshold(settings)
-        return (confidence(evidence.last) >= threshold) & (threshold < 1.0)
+    def bind(self, exits: Exits) -> None:
+        super().bind(exits)
+        self._known = None
 
-    def threshold(self, settings: Settings) -> ndarray:
-        """The thresholds on confidence that the budgets come to, () or (rows,), float32."""
+    def stops(self, evidence: Evidence, settings: Settings) -> Decision:
+        threshold = self.threshold(settings)
+        return (evidence.confidence >= threshold) & (threshold < 1.0)
+
+    def threshold(self, settings: Settings) -> Values:
+        """The thresholds on confidence that the budgets come to: a number, or (rows,), float32."""
+        given = settings["budget"], settings["max_exit_layer"]
+        if any(isinstance(value, ndarray) for value in given):
+            return self._thresholds(settings)
+        # Asked at every exit of every batch, and the answer is the same.
+        known = self._known  # other threads may have other settings
+        if known is None or known[0] != given:
+            known = self._known = given, float(self._thresholds(settings))
+        return known[1]
+
+    def _thresholds(self, settings: Settings) -> ndarray:
         budget, highest = np.broadcast_arrays(settings["budget"], self.highest(settings))
         found = np.empty(budget.shape, np.float32)
         for position in np.unique(highest):  # a cap makes all that is above it cheaper
             own = highest == position
             found[own] = np.interp(budget[own], *self._curve(int(position)))
         # The lowest confidence of the calibration data is not the lowest there is.
-        found[budget <= self.cost[0]] = 0.0
+        found[budget <= single(self.cost[0])] = 0.0
         return found
 
     def _curve(self, highest: int) -> "tuple[ndarray, ndarray]":

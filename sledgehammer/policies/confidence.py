@@ -2,12 +2,10 @@
 
 from typing import List
 
-from numpy import ndarray
-
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence
 from sledgehammer.policies.grids import between, confidence, unit_grid
-from sledgehammer.policies.settings import Setting, Settings
+from sledgehammer.policies.settings import Decision, Setting, Settings
 
 
 @ExitPolicy.register("confidence")
@@ -29,8 +27,8 @@ class ConfidencePolicy(ExitPolicy):
     sweeps = "threshold"
     threshold: float
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
-        return confidence(evidence.last) >= settings["threshold"]
+    def stops(self, evidence: Evidence, settings: Settings) -> Decision:
+        return evidence.confidence >= settings["threshold"]
 
     def grid(self, labels: int) -> List[float]:
         return unit_grid(above=1 / labels)  # no confidence is below

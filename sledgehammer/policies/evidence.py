@@ -7,6 +7,9 @@ from typing import Dict, Mapping, Optional, Protocol, Sequence, Union
 import numpy as np
 from numpy import ndarray
 
+from sledgehammer.policies.grids import confidence
+from sledgehammer.policies.settings import Values
+
 OF_EACH_EXIT = {"certainty"}
 """The signals that have a column an exit and grow from exit to exit."""
 
@@ -64,8 +67,12 @@ class Evidence:
         return self._probs[:, -1] if isinstance(self._probs, ndarray) else self._probs[-1]
 
     @property
-    def rows(self) -> int:
-        return len(self.last)
+    def confidence(self) -> Values:
+        """The largest of the current exit's probabilities: (rows,), or the one row's."""
+        last = self.last
+        # A first call of an array operation after a layer takes some 20 microseconds, as the
+        # layer's weights have driven its code from the cache; a layer may take a thousand.
+        return max(last.tolist()[0]) if len(last) == 1 else confidence(last)
 
     @property
     def seen(self) -> int:

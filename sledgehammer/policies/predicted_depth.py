@@ -38,7 +38,6 @@ class PredictedDepthPolicy(ExitPolicy):
     settings = {"coverage": Setting(default=0.5)}
     sweeps = "coverage"
     needs = ("depth",)
-    evaluates_exits = False
     coverage: float
 
     def stops(self, evidence: Evidence, settings: Settings) -> ndarray:

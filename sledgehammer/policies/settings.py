@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Mapping, Optional, Sequence, Union
 
+import numpy as np
 from numpy import ndarray
 
 Values = Union[float, ndarray]
@@ -11,6 +12,9 @@ Values = Union[float, ndarray]
 
 Settings = Mapping[str, Values]
 """Values by the names of a policy's settings; infinity where a setting that may be `None` is."""
+
+Decision = Union[bool, ndarray]
+"""Whether to stop, for all rows, or one answer a row: (rows,), bool."""
 
 _BEYOND = 10**9
 """What is larger is no different, but for being too large a number for an array."""
@@ -82,6 +86,25 @@ class Setting:
 def select(settings: Settings, rows: Union[ndarray, Sequence[int]]) -> Settings:
     """Those of the given rows (indices)."""
     return {n: v[rows] if isinstance(v, ndarray) else v for n, v in settings.items()}
+
+
+def single(value: float) -> float:
+    """The nearest number of single precision, which is that of the probabilities.
+
+    Python compares in double precision, arrays of float32 in single: with this number the two
+    come to the same, and a row is decided alone as it is in a batch.
+    """
+    return float(np.float32(value))
+
+
+def comparable(settings: Settings) -> Settings:
+    """Settings in single precision, as decisions take them."""
+    return {n: v if isinstance(v, ndarray) else single(v) for n, v in settings.items()}
+
+
+def each_row(decision: Decision, rows: int) -> ndarray:
+    """A decision row by row: (rows,), bool."""
+    return decision if isinstance(decision, ndarray) else np.full(rows, decision)
 
 
 def number(value: Optional[float]) -> float:

@@ -59,6 +59,14 @@ def test_thresholds(classifier: Engine) -> None:
     same(classifier.predict(TEXTS), classifier.predict(TEXTS, own))
 
 
+def test_thresholds_are_compared_in_single_precision(classifier: Engine) -> None:
+    """A text alone too: the difference to its confidence is there in double precision alone."""
+    for text in TEXTS:
+        (first,) = classifier.predict([text], 0.0)
+        (again,) = classifier.predict([text], first["confidence"] * (1 + 1e-12))
+        assert again["exit_layer"] == 0
+
+
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, [0.5], [0.5, "a"]])
 def test_bad_thresholds(classifier: Engine, threshold: Any) -> None:
     with pytest.raises(EngineError, match="between 0 and 1|1 values of threshold for 2 texts"):

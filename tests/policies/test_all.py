@@ -68,6 +68,19 @@ def test_a_row_is_decided_the_same_alone_and_in_any_batch(name: str, seed: int, 
 
 
 @pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000), nudge=st.sampled_from([0.0, 1e-12, -1e-12]))
+def test_settings_are_compared_in_single_precision(name: str, seed: int, nudge: float) -> None:
+    """A single row too, for which a policy may compare numbers that are not of an array."""
+    policy = bound(ExitPolicy.make({"type": name}), EXITS)
+    evidence = random_evidence(seed, rows=5, exits=EXITS)
+    reached = policy.distinct(evidence)
+    own = {**policy.values, policy.sweeps: reached[seed % len(reached)] * (1 + nudge)}
+    together = policy.replay(evidence, own).tolist()
+    assert [policy.replay(rows_of(evidence, [row]), own).item() for row in range(5)] == together
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_ends_of_the_grid(name: str) -> None:
     """The first value is fastest, the last one the full model, however sure everything is."""
     policy = bound(ExitPolicy.make({"type": name}), EXITS)
@@ -250,7 +263,7 @@ def test_only_exits_that_answer_are_computed_if_that_is_known_before(
         with torch.no_grad():
             layer = int(signalling(batch_of([row]))["exit_layer"])
         layers.add(layer)
-        if not policy.evaluates_exits:
+        if type(policy).plan is not ExitPolicy.plan:  # it decides before the run
             assert asked == [layer]
         else:
             assert asked == list(range(layer + 1))
