@@ -52,13 +52,13 @@ class BertFamily:
         self.full_layers = full_layers
         # What runs as each layer. To find it among the modules takes 10 microseconds, a hundredth
         # of what a layer of a small transformer takes.
-        self.layers: List[Any] = []
+        self.run_as: List[Any] = []
 
     def keep_layers(self, count: int) -> None:
         """Drop the layers from `count` on, if the transformer was built with more."""
         stack = self.layer_stack()
         stack.layer = stack.layer[:count]
-        self.layers = list(stack.layer)
+        self.run_as = list(stack.layer)
 
     def layer_stack(self) -> Any:
         return self.transformer.encoder
@@ -74,7 +74,7 @@ class BertFamily:
         return _additive_mask(hidden, mask) if padded else None
 
     def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
-        return self.layers[index](inputs.hidden, inputs.attention)[0]
+        return self.run_as[index](inputs.hidden, inputs.attention)[0]
 
     def pool_first(self, hidden: Tensor) -> Tensor:
         """(rows, tokens, hidden) -> (rows, hidden), through the pooler if there is one."""
@@ -112,7 +112,7 @@ class DistilBertFamily(BertFamily):
         return mask.to(hidden.dtype)
 
     def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
-        return self.layers[index](inputs.hidden, inputs.attention)[-1]
+        return self.run_as[index](inputs.hidden, inputs.attention)[-1]
 
 
 class AlbertFamily(BertFamily):
@@ -125,13 +125,13 @@ class AlbertFamily(BertFamily):
     def keep_layers(self, count: int) -> None:
         stack = self.layer_stack()
         stack.albert_layer_groups = stack.albert_layer_groups[: self._group(count - 1) + 1]
-        self.layers = [stack.albert_layer_groups[self._group(layer)] for layer in range(count)]
+        self.run_as = [stack.albert_layer_groups[self._group(layer)] for layer in range(count)]
 
     def embed(self, tokens: TokenTensors) -> Tensor:
         return self.layer_stack().embedding_hidden_mapping_in(super().embed(tokens))
 
     def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
-        group = self.layers[index]
+        group = self.run_as[index]
         no_head_mask = [None] * len(group.albert_layers)
         return group(inputs.hidden, inputs.attention, no_head_mask)[0]
 
@@ -149,7 +149,7 @@ class MPNetFamily(BertFamily):
 
     def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
         bias = self.layer_stack().compute_position_bias(inputs.hidden)
-        return self.layers[index](inputs.hidden, inputs.attention, None, bias)[0]
+        return self.run_as[index](inputs.hidden, inputs.attention, None, bias)[0]
 
 
 FAMILIES: Dict[str, Type[BertFamily]] = {
@@ -216,7 +216,10 @@ class LayeredEncoder(torch.nn.Module):
 
     @property
     def layers(self) -> torch.nn.ModuleList:
-        """The transformer's own layers, lowest first; ALBERT, which shares them, has none."""
+        """The transformer's own layers, lowest first; ALBERT, which shares them, has none.
+
+        They may be changed, but not be replaced by others.
+        """
         return self._family.layer_stack().layer
 
     @property

@@ -98,7 +98,6 @@ class _Torch:
     """What the two eager kinds share: an archive's reader makes the tokens."""
 
     def __init__(self, contender: Contender) -> None:
-        import sledgehammer.plugin  # noqa: F401  AllenNLP must know the classes
         from sledgehammer.archives import open_archive
 
         self.model, self._reader = open_archive(contender.path)

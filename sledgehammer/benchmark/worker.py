@@ -66,7 +66,10 @@ def main() -> None:
     try:
         given = json.loads(sys.stdin.readline())
         threads = given.pop("threads")
-        session = Session(load(Contender(**given), threads), threads)
+        contender = Contender(**given)
+        if contender.kind != "engine":
+            import sledgehammer.plugin  # noqa: F401  AllenNLP must know an archive's classes
+        session = Session(load(contender, threads), threads)
         _answer(answers, {"ready": True})
         for line in sys.stdin:
             command = json.loads(line)

@@ -21,6 +21,17 @@ PIECES = {"input_ids", "attention_mask", "token_type_ids", "hidden"}
 """Arrays with a column a word piece."""
 
 
+class _Certainty(torch.nn.Module):
+    """A head's certainty as a module: graphs name operators after the module that is called."""
+
+    def __init__(self, head: ExitHead) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.head.certainty(states)
+
+
 class Segment(torch.nn.Module):
     """The layers above one exit up to the next one, and that one's head.
 
@@ -57,7 +68,8 @@ class Segment(torch.nn.Module):
         self.head = head
         self.inputs = list(inputs)
         self.outputs = ["logits"] if is_last else ["hidden_out", "pooled_out", "logits"]
-        if CERTAINTY in signals:
+        self.certainty = _Certainty(head) if CERTAINTY in signals else None
+        if self.certainty is not None:
             self.outputs.append(CERTAINTY)
         if DEPTH in signals and first_layer == 0:
             self.outputs.append(DEPTH)
@@ -85,8 +97,8 @@ class Segment(torch.nn.Module):
             state = self.encoder.run_layer(layer, state)
             pooled.append(self._pooled(state))
         states = torch.cat(pooled, dim=1)
-        if CERTAINTY in self.outputs:
-            signals[CERTAINTY] = self.head.certainty(states)
+        if self.certainty is not None:
+            signals[CERTAINTY] = self.certainty(states)
         outputs = {
             "hidden_out": state.hidden, "pooled_out": states, "logits": self.head(states), **signals
         }  # fmt: skip

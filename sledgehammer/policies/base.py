@@ -29,6 +29,7 @@ from sledgehammer.policies.settings import (
 )
 
 _UNGIVEN: Any = object()
+_UNBOUND = "the policy has no model: call `bind`"
 _CAP = Setting(default=None, low=0, high=math.inf, whole=True, optional=True)
 
 Registered = TypeVar("Registered", bound=Type["ExitPolicy"])
@@ -172,7 +173,7 @@ class ExitPolicy:
     @property
     def layers(self) -> Sequence[int]:
         """Those of the model's exits."""
-        assert self.exits is not None, "the policy has no model: call `bind`"
+        assert self.exits is not None, _UNBOUND
         return self.exits.layers
 
     # ---- settings
@@ -231,6 +232,7 @@ class ExitPolicy:
 
     def never(self, settings: Settings) -> Decision:
         """Where the swept setting says that nothing stops early."""
+        assert self.exits is not None, _UNBOUND
         value = settings[self.sweeps]
         return value >= self._full if self._rises else value <= self._full
 
@@ -251,7 +253,6 @@ class ExitPolicy:
 
         evidence : `Evidence`
         settings : `Settings`
-            In single precision; see `comparable`.
         """
         capped = self.layers[evidence.seen] > settings["max_exit_layer"]
         never = self.never(settings)

@@ -79,7 +79,6 @@ class BudgetPolicy(ExitPolicy):
 
     def __init__(self, *swept: Any, cost: Optional[Sequence[float]] = None, **values: Any) -> None:
         self._cost = None if cost is None else _checked_cost(cost)
-        self._known: Optional[Tuple[Any, float]] = None  # settings, and their threshold
         super().__init__(*swept, **values)
 
     def config(self) -> Dict[str, Any]:
@@ -117,7 +116,7 @@ class BudgetPolicy(ExitPolicy):
 
     def bind(self, exits: Exits) -> None:
         super().bind(exits)
-        self._known = None
+        self._known: Optional[Tuple[Any, float]] = None  # settings, and their threshold
 
     def stops(self, evidence: Evidence, settings: Settings) -> Decision:
         threshold = self.threshold(settings)

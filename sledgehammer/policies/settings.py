@@ -11,7 +11,10 @@ Values = Union[float, ndarray]
 """A number for all rows, or one a row: (rows,), float32."""
 
 Settings = Mapping[str, Values]
-"""Values by the names of a policy's settings; infinity where a setting that may be `None` is."""
+"""Values by the names of a policy's settings; infinity where a setting that may be `None` is.
+
+What a policy is asked about takes them as `comparable` makes them.
+"""
 
 Decision = Union[bool, ndarray]
 """Whether to stop, for all rows, or one answer a row: (rows,), bool."""
@@ -88,18 +91,20 @@ def select(settings: Settings, rows: Union[ndarray, Sequence[int]]) -> Settings:
     return {n: v[rows] if isinstance(v, ndarray) else v for n, v in settings.items()}
 
 
-def single(value: float) -> float:
+def single(value: Values) -> float:
     """The nearest number of single precision, which is that of the probabilities.
 
     Python compares in double precision, arrays of float32 in single: with this number the two
     come to the same, and a row is decided alone as it is in a batch.
     """
-    return float(np.float32(value))
+    return np.float32(value).item()
 
 
 def comparable(settings: Settings) -> Settings:
-    """Settings in single precision, as decisions take them."""
-    return {n: v if isinstance(v, ndarray) else single(v) for n, v in settings.items()}
+    """Settings in single precision; those of a lone row as numbers, which takes less time."""
+    return {
+        n: v if isinstance(v, ndarray) and len(v) != 1 else single(v) for n, v in settings.items()
+    }
 
 
 def each_row(decision: Decision, rows: int) -> ndarray:

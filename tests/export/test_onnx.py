@@ -1,7 +1,7 @@
 """Graphs of every supported family, against the model that they were made of."""
 
 from pathlib import Path
-from typing import Any, Dict, List, Set
+from typing import Any, Dict, List, Set, Tuple
 
 import numpy as np
 import pytest
@@ -67,27 +67,60 @@ def test_every_family(name: str, pooling: str, vocab: Vocabulary, tmp_path: Path
         torch.testing.assert_close(run_chain(segments, tokens), expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    "policy, deciding",
-    [
-        ("confidence", {"/head/linear/Gemm"}),
-        ("learned_halting", {"/head/linear/Gemm", "/halting/Gemm"}),
-        ("predicted_depth", {"/head/linear/Gemm", "/depth/linear/Gemm"}),
-    ],
-)
-def test_what_decides_is_not_quantised(
-    policy: str, deciding: Set[str], vocab: Vocabulary, tmp_path: Path
-) -> None:
-    import onnx
+MIX = {"/head/MatMul", "/head/linear/Gemm"}
 
+
+@pytest.mark.parametrize(
+    "policy, first, second",
+    [
+        ("confidence", {"/head/linear/Gemm"}, MIX),
+        ("learned_halting", {"/head/linear/Gemm", "/certainty/halting/Gemm"},
+         # What head and certainty have in common is computed once.
+         {"/certainty/MatMul", "/certainty/halting/Gemm", "/head/linear/Gemm"}),
+        ("predicted_depth", {"/head/linear/Gemm", "/depth/linear/Gemm"}, MIX),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_what_decides_is_not_quantised(
+    runtime: str, policy: str, first: Set[str], second: Set[str], vocab: Vocabulary, tmp_path: Path
+) -> None:
     model = model_of("bert", vocab, tmp_path, "mean", signals=["certainty", "depth"])
     model.policy = ExitPolicy.by_name(policy)()
-    traced = batches(model)[0]
-    segment: Segment = segments_of(model, list(traced))[0]
-    write_segment(segment, traced, tmp_path / "int8.onnx", int8=True)
-    nodes = onnx.load(str(tmp_path / "int8.onnx")).graph.node
-    products = [node for node in nodes if node.op_type in ("Gemm", "MatMul")]
-    assert {n.name.removesuffix("_MatMul") for n in products if "/layer." not in n.name} == deciding
-    kinds = {node.op_type for node in nodes}
-    assert "QAttention" in kinds
-    assert "MatMulInteger" in kinds
+    traced = batches(model)[:1]
+    walked = walk(segments_of(model, list(traced[0])), traced)
+    products = onnx_products if runtime == "onnx" else openvino_products
+    for (segment, inputs), deciding in zip(walked, (first, second)):
+        whole, quantised = products(segment, inputs, tmp_path)
+        assert {name for name in whole if "/layer." not in name} == deciding
+        assert quantised and all("/layer." in name for name in quantised)
+
+
+Products = Tuple[Set[str], Set[str]]
+"""The names of the matrix products in floats, and of those in int8."""
+
+
+def onnx_products(segment: Segment, inputs: List[Dict[str, torch.Tensor]], to: Path) -> Products:
+    import onnx
+
+    write_segment(segment, inputs[0], to / "int8.onnx", int8=True)
+    nodes = onnx.load(str(to / "int8.onnx")).graph.node
+    assert "QAttention" in {node.op_type for node in nodes}
+    whole = {n.name.removesuffix("_MatMul") for n in nodes if n.op_type in ("Gemm", "MatMul")}
+    return whole, {node.name for node in nodes if node.op_type == "MatMulInteger"}
+
+
+def openvino_products(
+    segment: Segment, inputs: List[Dict[str, torch.Tensor]], to: Path
+) -> Products:
+    openvino, _ = pytest.importorskip("openvino"), pytest.importorskip("nncf")
+    from sledgehammer.export import openvino as ours
+
+    ours.write_segment(segment, inputs[0], to / "int8.xml", calibration=inputs)
+    found: Products = (set(), set())
+    for operator in openvino.Core().read_model(str(to / "int8.xml")).get_ops():
+        if operator.get_type_name() == "MatMul":
+            feeds = [value.get_node() for value in operator.input_values()]
+            int8 = any(node.get_type_name() == "FakeQuantize" for node in feeds)
+            name = operator.get_friendly_name().split("/WithoutBiases")[0]
+            found[int8].add(name)
+    return found

@@ -76,7 +76,8 @@ def test_settings_are_compared_in_single_precision(name: str, seed: int, nudge: 
     evidence = random_evidence(seed, rows=5, exits=EXITS)
     reached = policy.distinct(evidence)
     own = {**policy.values, policy.sweeps: reached[seed % len(reached)] * (1 + nudge)}
-    together = policy.replay(evidence, own).tolist()
+    together = policy.replay(evidence, policy.columns([list(own.values())] * 5)).tolist()
+    assert policy.replay(evidence, own).tolist() == together
     assert [policy.replay(rows_of(evidence, [row]), own).item() for row in range(5)] == together
 
 

@@ -93,6 +93,7 @@ def test_without_calibration_there_is_a_clear_error_and_no_early_exit() -> None:
     assert "allennlp calibrate" in str(policy.unready())
     assert policy.replay(two_labels([1.0, 1.0, 1.0])).tolist() == [2]
     assert calibrated(policy).unready() is None
+    assert policy.replay(two_labels([1.0, 1.0, 1.0])).tolist() != [2]
 
 
 @pytest.mark.parametrize("budget, cost", [(0.9, None), (4.1, None), (1.0, [2, 5, 11])])
