@@ -18,7 +18,6 @@ from sledgehammer.policies import (
     Exits,
     Settings,
     comparable,
-    each_row,
     number,
     select,
 )
@@ -168,21 +167,22 @@ class Engine:
         settings = comparable(settings)
         batch = self.start(tokens)
         count = len(batch.rows)
-        exits = np.full(count, len(self._temperatures) - 1)
+        exits = np.empty(count, np.int64)
         answers = np.empty((count, len(self.manifest.labels)), np.float32)
         while True:
             probs = self.advance(batch)
-            if batch.position == len(self._temperatures):
+            is_last = batch.position == len(self._temperatures)
+            stopped = is_last or policy.decide(batch.evidence, select(settings, batch.rows))
+            if stopped is False:
+                continue
+            if stopped is True or stopped.all():
                 answers[batch.rows] = probs
+                exits[batch.rows] = batch.position - 1
                 return exits, answers
-            decision = policy.decide(batch.evidence, select(settings, batch.rows))
-            stopped = each_row(decision, len(batch.rows))
             if stopped.any():
                 answered = batch.rows[stopped]
                 answers[answered] = probs[stopped]
                 exits[answered] = batch.position - 1
-                if stopped.all():
-                    return exits, answers
                 batch = batch.keep(np.flatnonzero(~stopped))
 
     def run_all_exits(self, tokens: Arrays) -> Tuple[ndarray, Arrays]:

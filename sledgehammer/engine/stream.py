@@ -24,7 +24,7 @@ from sledgehammer.engine.entries import Entry, Item, Known
 from sledgehammer.engine.manifest import EngineError, Manifest
 from sledgehammer.engine.source import Ahead, Direct, End, Source, Stalled
 from sledgehammer.engine.text import Encoded, Text, Tokenizer
-from sledgehammer.policies import ExitPolicy, comparable, each_row
+from sledgehammer.policies import ExitPolicy, comparable
 
 BATCH_SIZE = 32
 """Rows that run at a time, unless told otherwise."""
@@ -277,7 +277,8 @@ class Scorer:
             stopped = np.ones(len(rows), bool)
         else:
             own = comparable(self._policy.columns([self._settings[row] for row in rows]))
-            stopped = each_row(self._policy.decide(batch.evidence, own), len(rows))
+            decision = self._policy.decide(batch.evidence, own)
+            stopped = decision if isinstance(decision, ndarray) else np.full(len(rows), decision)
         for i in np.flatnonzero(stopped).tolist():
             answer = self._runner.answer(batch.position - 1, probs[i].tolist())
             self._answers[rows[i]] = answer

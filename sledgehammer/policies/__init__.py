@@ -19,7 +19,6 @@ from sledgehammer.policies.settings import (
     Setting,
     Settings,
     comparable,
-    each_row,
     number,
     select,
 )
@@ -28,5 +27,5 @@ __all__ = [
     "BudgetPolicy", "ConfidencePolicy", "Controller", "Decision", "EntropyPolicy", "Evidence", "ExitPolicy",
     "Exits", "LearnedHaltingPolicy", "NormalizedEntropyPolicy", "PatienceConfidencePolicy",
     "PatiencePolicy", "PredictedDepthPolicy", "Setting", "Settings", "check_for_some_policy", "comparable",
-    "each_row", "exit_shares", "number", "select", "settings_in",
+    "exit_shares", "number", "select", "settings_in",
 ]  # fmt: skip

@@ -107,11 +107,6 @@ def comparable(settings: Settings) -> Settings:
     }
 
 
-def each_row(decision: Decision, rows: int) -> ndarray:
-    """A decision row by row: (rows,), bool."""
-    return decision if isinstance(decision, ndarray) else np.full(rows, decision)
-
-
 def number(value: Optional[float]) -> float:
     """`None`, which is no limit, as infinity."""
     return math.inf if value is None else value
