@@ -119,7 +119,7 @@ class BenchmarkCommand(ArchiveCommand):
                 "choose_on": arguments.choose_on or arguments.data,
                 "rows": len(timed),
                 "rounds": arguments.rounds,
-                "contenders": {c.name: c.as_dict() for c in [*own, *rivals]},
+                "contenders": {c.name: _told(c, folder) for c in [*own, *rivals]},
                 "missing": missing,
                 "answers": {c.name: point for c, point in own.items()},
                 "results": [],
@@ -137,6 +137,14 @@ class BenchmarkCommand(ArchiveCommand):
             write_json(report, arguments.output)
         if arguments.plot:
             plot(report, arguments.plot)
+
+
+def _told(contender: Contender, exported: str) -> Dict[str, Any]:
+    """The contender, in a report that outlives the folder `exported`."""
+    told = contender.as_dict()
+    if contender.path.startswith(exported):
+        told["path"] = "(exported for this run)"
+    return told
 
 
 def _check(arguments: argparse.Namespace) -> None:

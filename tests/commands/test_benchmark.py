@@ -42,6 +42,10 @@ def test_an_engine_against_its_rivals(
         "full, onnx-int8",
     ]
     assert list(content["contenders"]) == names
+    exported = [
+        c["path"] for c in content["contenders"].values() if c["name"].startswith("full, o")
+    ]
+    assert exported and set(exported) == {"(exported for this run)"}
     assert all(name in told for name in names)
     assert content["machine"]["libraries"]["onnxruntime"] in told
     assert {(r["threads"], r["batch_size"]) for r in content["results"]} == {(1, 1), (1, 2)}
