@@ -1,7 +1,9 @@
 """Pruning and quantisation, alone and together with exits: what each gives in accuracy and wall-clock."""
 
+import json
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List, Optional
@@ -14,6 +16,7 @@ from sledgehammer.archives import open_archive
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.benchmark.rounds import Result, Setting, time_contenders
 from sledgehammer.choice import Wish, choose
+from sledgehammer.dataset_readers.base import TransformerReader
 from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.outputs import read_rows, run_all_exits
 from sledgehammer.tradeoff import Point
@@ -117,10 +120,15 @@ def _made(each: Compressed, dataset: Dataset, data: Optional[str], out: Path) ->
     if each.pruned:
         pruned = path.with_name("pruned.tar.gz")
         if not pruned.is_file():
-            _sledgehammer(
-                "prune", path, f"{train}#train", "-o", pruned, "--heads", KEPT, "--width", KEPT,
-                "--validation", f"{train}#validation", "--epochs", 1,
-            )  # fmt: skip
+            reader = open_archive(str(path)).reader
+            with tempfile.TemporaryDirectory() as folder:
+                # Fine-tuning has the rows that the archive was trained on, and no more of them.
+                learned = _lines(reader, f"{train}#train", Path(folder, "0"), dataset.train_rows)
+                judged = _lines(reader, f"{train}#validation", Path(folder, "1"))
+                _sledgehammer(
+                    "prune", path, learned, "-o", pruned, "--heads", KEPT, "--width", KEPT,
+                    "--validation", judged, "--json-lines", "--epochs", 1,
+                )  # fmt: skip
         path = pruned
     if each.int8:
         directory = path.with_name(path.name.removesuffix(".tar.gz") + "-int8")
@@ -131,6 +139,17 @@ def _made(each: Compressed, dataset: Dataset, data: Optional[str], out: Path) ->
             )  # fmt: skip
         path = directory
     return str(path)
+
+
+def _lines(
+    reader: TransformerReader, source: str, target: Path, limit: Optional[int] = None
+) -> Path:
+    """The first rows of some data, all if there is no limit, as JSON lines."""
+    with open(target, "w") as file:
+        for row in read_rows(reader, source)[:limit]:
+            texts = dict(zip(reader.fields, row.texts))
+            file.write(json.dumps({**texts, "label": row.label}) + "\n")
+    return target
 
 
 def _sledgehammer(*arguments: Any) -> None:
