@@ -26,8 +26,7 @@ def test_results_are_complete(result: Dict[str, Any]) -> None:
     assert set(result["objectives"]) == set(OBJECTIVES)
     for found in result["objectives"].values():
         assert found and all(set(run["accuracy"]) == set(POLICIES) for run in found)
-    if "compressors" in result:
-        assert [row["name"] for row in result["compressors"]] == [each.name for each in ALL]
+    assert [row["name"] for row in result["compressors"]] == [each.name for each in ALL]
     table = (report.RESULTS / f"{result['dataset']}.md").read_text(encoding="utf-8")
     assert table.endswith(report.full_table(result))
     assert (report.RESULTS / f"{result['dataset']}.svg").is_file()

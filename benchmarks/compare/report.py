@@ -188,14 +188,6 @@ def _dataset_section(result: Dict[str, Any]) -> str:
         f"![{name}: curves of all pairs](benchmarks/compare/results/{name}.svg)\n\n"
         "Budgets of mean layers, and what they came to by a fixed threshold, with the controller (batches of 8), "
         f"and with it when the texts drift from easy to hard: {budgets}.\n\n"
-        f"{_compressors_section(result)}"
-    )
-
-
-def _compressors_section(result: Dict[str, Any]) -> str:
-    if "compressors" not in result:
-        return ""
-    return (
         "Compressors, against the standard baseline in eager float32 (pruned: half of the heads and of "
         "the feed-forward width, one epoch of fine-tuning; int8: ONNX Runtime; exits: `joint`, at the "
         "fastest threshold that loses at most a point on the validation rows):\n\n"
