@@ -21,8 +21,8 @@ from benchmarks.material import (
     shown,
 )
 from sledgehammer.benchmark.plain import PlainClassifier
-from sledgehammer.encoder import TokenTensors
-from sledgehammer.timing import alternate
+from sledgehammer.benchmark.timing import alternate
+from sledgehammer.network.encoder import TokenTensors
 
 
 @torch.no_grad()

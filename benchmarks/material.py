@@ -7,12 +7,12 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence
 
 import torch
 
-from sledgehammer.archives import open_archive
-from sledgehammer.commands.common import write_json
-from sledgehammer.encoder import TokenTensors
-from sledgehammer.model import MultiExitClassifier
-from sledgehammer.outputs import read_rows
-from sledgehammer.timing import Timing
+from sledgehammer.benchmark.timing import Timing
+from sledgehammer.commands.base import write_json
+from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.model.archives import open_archive
+from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.encoder import TokenTensors
 
 
 class Material(NamedTuple):

@@ -20,8 +20,8 @@ from benchmarks.material import (
     shown,
 )
 from sledgehammer.benchmark.plain import PlainClassifier
-from sledgehammer.model import MultiExitClassifier
-from sledgehammer.timing import alternate
+from sledgehammer.benchmark.timing import alternate
+from sledgehammer.model.multi_exit import MultiExitClassifier
 
 
 @contextmanager

@@ -19,15 +19,15 @@ from allennlp.models import Model
 from allennlp.models.archival import archive_model
 from transformers import AutoTokenizer, BertConfig
 
-from sledgehammer.archives import open_archive
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.benchmark.machine import describe_machine
 from sledgehammer.benchmark.rounds import Setting, time_contenders
+from sledgehammer.commands.base import write_json
 from sledgehammer.commands.benchmark_report import print_group
-from sledgehammer.commands.common import write_json
 from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.export.directory import Format, export, random_tokens
-from sledgehammer.pretrained import locate
+from sledgehammer.model.archives import open_archive
+from sledgehammer.network.pretrained import locate
 
 SHAPES: Dict[str, Dict[str, Any]] = {
     "bert-base": {"layers": 12, "hidden": 768, "heads": 12, "exits": [0, 3, 6, 11]},

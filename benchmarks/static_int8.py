@@ -30,13 +30,13 @@ def main() -> None:
     arguments = parser.parse_args()
 
     import sledgehammer.plugin  # noqa: F401
-    from sledgehammer.archives import open_archive
-    from sledgehammer.commands.common import print_table
+    from sledgehammer.benchmark.timing import alternate
+    from sledgehammer.commands.base import print_table
+    from sledgehammer.dataset_readers.json_lines import read_rows
     from sledgehammer.engine import Engine
     from sledgehammer.engine.runtimes import OnnxSegments, usable_cores
     from sledgehammer.export.directory import Format, export, range_batches
-    from sledgehammer.outputs import read_rows
-    from sledgehammer.timing import alternate
+    from sledgehammer.model.archives import open_archive
 
     opened = open_archive(arguments.archive)
     rows = read_rows(opened.reader, arguments.data)

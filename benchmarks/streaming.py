@@ -27,12 +27,12 @@ def main() -> None:
 
     import sledgehammer.plugin  # noqa: F401
     from sledgehammer import engine
-    from sledgehammer.archives import open_archive
-    from sledgehammer.commands.common import print_table
-    from sledgehammer.eager_engine import eager_engine
+    from sledgehammer.commands.base import print_table
+    from sledgehammer.dataset_readers.json_lines import read_rows
     from sledgehammer.engine.manifest import is_engine
     from sledgehammer.engine.runtimes import usable_cores
-    from sledgehammer.outputs import read_rows
+    from sledgehammer.export.eager import eager_engine
+    from sledgehammer.model.archives import open_archive
 
     opened = open_archive(arguments.model)
     rows = read_rows(opened.reader, arguments.data, labelled=False)
@@ -51,7 +51,7 @@ def compare(
     classifier: Any, texts: Sequence[Any], arguments: argparse.Namespace
 ) -> List[Dict[str, str]]:
     """A row a batch size and threshold."""
-    from sledgehammer.timing import alternate
+    from sledgehammer.benchmark.timing import alternate
 
     table = []
     for size in arguments.batch_sizes:

@@ -6,7 +6,7 @@
 import sys
 
 from sledgehammer.engine import cli
-from sledgehammer.requirements import require_allennlp
+from sledgehammer.support.missing_allennlp import require_allennlp
 
 
 def main() -> None:

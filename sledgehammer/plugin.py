@@ -1,25 +1,18 @@
 """Registers everything with AllenNLP; `.allennlp_plugins` names this module."""
 
-from sledgehammer.requirements import require_allennlp
+from sledgehammer.support.missing_allennlp import require_allennlp
 
 require_allennlp()
 
-from sledgehammer import (  # noqa: E402,F401
-    callbacks,
-    data_loader,
-    dataset_readers,
-    model,
-    objectives,
-    policies,
-    predictor,
-)
+from sledgehammer import dataset_readers, objectives, policies  # noqa: E402,F401
 from sledgehammer.commands import (  # noqa: E402,F401
+    allennlp_patches,
     benchmark,
     calibrate,
     difficulty,
-    evaluate,
     export,
-    predict,
     prune,
     tradeoff,
 )
+from sledgehammer.model import multi_exit, predictor  # noqa: E402,F401
+from sledgehammer.training import callbacks, data_loader  # noqa: E402,F401

@@ -13,7 +13,7 @@ from allennlp.data import Vocabulary
 
 import sledgehammer.plugin  # noqa: F401  registers everything
 from sledgehammer.dataset_readers import SnliReader, SstReader
-from sledgehammer.model import MultiExitClassifier
+from sledgehammer.model.multi_exit import MultiExitClassifier
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
@@ -74,8 +74,8 @@ def _exported(
 ) -> Path:
     for needed in ("onnx", "onnxruntime", package):
         pytest.importorskip(needed)
-    from sledgehammer.archives import open_archive
     from sledgehammer.export.directory import Format, export
+    from sledgehammer.model.archives import open_archive
 
     directory = tmp_path_factory.mktemp(runtime)
     export(str(archive), open_archive(str(archive)), Format(runtime, "fp32"), directory)

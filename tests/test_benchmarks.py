@@ -10,7 +10,7 @@ import torch
 from benchmarks import batching, overhead
 from benchmarks.material import Material, parser, prepare
 from sledgehammer.benchmark.plain import PlainClassifier
-from sledgehammer.model import MultiExitClassifier
+from sledgehammer.model.multi_exit import MultiExitClassifier
 from tests.training import DEV
 
 

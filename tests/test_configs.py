@@ -7,10 +7,10 @@ import pytest
 from allennlp.common import Params
 from allennlp.data import DatasetReader
 
-from sledgehammer.model import check_exit_layers
+from sledgehammer.model.multi_exit import check_exit_layers
+from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.policies import ConfidencePolicy
-from sledgehammer.policy_registry import RegisteredPolicy
 from tests.conftest import ROOT
 from tests.training import dotted
 

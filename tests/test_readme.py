@@ -88,6 +88,6 @@ def test_other_commands_name_things_that_exist() -> None:
     for path in re.findall(r"training_config/\S+", commands):
         assert (ROOT / path).is_file()
     supported = re.search(r"Supported `model_type`s: ([^.]*?),\neach tested", README)
-    from sledgehammer.encoder import FAMILIES
+    from sledgehammer.network.encoder import FAMILIES
 
     assert supported and supported.group(1).replace("\n", " ").split(", ") == sorted(FAMILIES)

@@ -11,7 +11,7 @@ from allennlp.data.batch import Batch
 from allennlp.models import load_archive
 
 from sledgehammer.dataset_readers import SstReader
-from sledgehammer.model import MultiExitClassifier
+from sledgehammer.model.multi_exit import MultiExitClassifier
 from tests.conftest import FIXTURES, TINY_BERT
 
 DEV = str(FIXTURES / "sst/dev.txt")

@@ -12,14 +12,15 @@ from benchmarks.compare.measuring import tradeoff
 from benchmarks.compare.plan import Run
 from benchmarks.study.plan import Dataset, data_root, test_path
 from benchmarks.study.training import archive
-from sledgehammer.archives import open_archive
+from sledgehammer.analysis.all_exits import run_all_exits
+from sledgehammer.analysis.selection import Wish, choose
+from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.benchmark.rounds import Result, Setting, time_contenders
-from sledgehammer.choice import Wish, choose
 from sledgehammer.dataset_readers.base import TransformerReader
+from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.runtimes import usable_cores
-from sledgehammer.outputs import read_rows, run_all_exits
-from sledgehammer.tradeoff import Point
+from sledgehammer.model.archives import open_archive
 
 KEPT = 0.5
 """Of the attention heads and of the feed-forward width, in a pruned model."""

@@ -16,13 +16,13 @@ from benchmarks.study.measuring import (
 )
 from benchmarks.study.plan import FULL_LAYERS, Dataset, data_root, test_path
 from benchmarks.study.training import archive
-from sledgehammer.archives import Opened, open_archive
-from sledgehammer.commands.tradeoff import replay
-from sledgehammer.dataset_readers.base import Row
-from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits, token_batches
+from sledgehammer.analysis.all_exits import ExitOutputs, replay, run_all_exits
+from sledgehammer.analysis.tradeoff import Tradeoff
+from sledgehammer.benchmark.timing import alternate
+from sledgehammer.dataset_readers.base import Row, token_batches
+from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.policies import ExitPolicy, exit_shares
-from sledgehammer.timing import alternate
-from sledgehammer.tradeoff import Tradeoff
 
 LAYERS = np.linspace(1, FULL_LAYERS, 5 * (FULL_LAYERS - 1) + 1)
 """Mean layers at which every curve is read off."""

@@ -11,14 +11,15 @@ from safetensors.torch import load_file, save_file
 
 from benchmarks.study.plan import FULL_LAYERS, SYSTEMS, Dataset, Run, runs, test_path
 from benchmarks.study.training import archive
-from sledgehammer.archives import Opened, open_archive
+from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits
+from sledgehammer.analysis.tradeoff import Point, Tradeoff
 from sledgehammer.benchmark.machine import describe_machine
-from sledgehammer.commands.common import as_json
-from sledgehammer.dataset_readers.base import Row
-from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits, token_batches
-from sledgehammer.timing import Timing, alternate
-from sledgehammer.tradeoff import Point, Tradeoff
-from sledgehammer.writing import replacing
+from sledgehammer.benchmark.timing import Timing, alternate
+from sledgehammer.commands.base import as_json
+from sledgehammer.dataset_readers.base import Row, token_batches
+from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.model.archives import Opened, open_archive
+from sledgehammer.support.files import replacing
 
 TIMED_LAYERS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0)
 """Mean layers at which the multi-exit model is timed."""

@@ -98,7 +98,7 @@ class _Torch:
     """What the two eager kinds share: an archive's reader makes the tokens."""
 
     def __init__(self, contender: Contender) -> None:
-        from sledgehammer.archives import open_archive
+        from sledgehammer.model.archives import open_archive
 
         self.model, self._reader = open_archive(contender.path)
 

@@ -9,7 +9,7 @@ from typing import Dict, List
 
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.timing import Timing, alternate
+from sledgehammer.benchmark.timing import Timing, alternate
 
 
 def first_answers(commands: Dict[str, List[str]], line: str, rounds: int) -> Dict[str, Timing]:

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sledgehammer.encoder import LayeredEncoder, TokenTensors
-from sledgehammer.model import MultiExitClassifier
+from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.encoder import LayeredEncoder, TokenTensors
 
 
 class PlainClassifier(torch.nn.Module):

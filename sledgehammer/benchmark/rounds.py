@@ -12,7 +12,7 @@ from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.benchmark.contenders import Contender
-from sledgehammer.timing import Timing
+from sledgehammer.benchmark.timing import Timing
 
 
 @dataclass(frozen=True)

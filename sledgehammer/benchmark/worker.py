@@ -67,8 +67,6 @@ def main() -> None:
         given = json.loads(sys.stdin.readline())
         threads = given.pop("threads")
         contender = Contender(**given)
-        if contender.kind != "engine":
-            import sledgehammer.plugin  # noqa: F401  AllenNLP must know an archive's classes
         session = Session(load(contender, threads), threads)
         _answer(answers, {"ready": True})
         for line in sys.stdin:

@@ -9,24 +9,24 @@ from typing import Any, Dict, List, Optional, Tuple
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.archives import Opened, open_archive, weights_sha256
-from sledgehammer.arguments import positive_int
+from sledgehammer.analysis.all_exits import replay, run_all_exits
+from sledgehammer.analysis.plots import check_plot
+from sledgehammer.analysis.selection import Wish, choose
+from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.benchmark.first_answer import as_line, first_answers
 from sledgehammer.benchmark.machine import describe_machine
 from sledgehammer.benchmark.rounds import Setting, time_contenders
-from sledgehammer.choice import Wish, choose
+from sledgehammer.commands.base import ArchiveCommand, check_swept, write_json
 from sledgehammer.commands.benchmark_report import plot, print_report
-from sledgehammer.commands.common import ArchiveCommand, check_swept, write_json
-from sledgehammer.commands.tradeoff import replay
 from sledgehammer.dataset_readers.base import Row
+from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.manifest import is_engine
 from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.export.directory import Format, export, range_batches
-from sledgehammer.outputs import read_rows, run_all_exits
-from sledgehammer.plots import check_plot
-from sledgehammer.tradeoff import Point
-from sledgehammer.writing import check_writable
+from sledgehammer.model.archives import Opened, open_archive, weights_sha256
+from sledgehammer.support.arguments import positive_int
+from sledgehammer.support.files import check_writable
 
 RIVALS = {
     "eager": "transformers' full model, float32",

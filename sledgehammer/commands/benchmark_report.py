@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any, Dict, Iterable, List
 
+from sledgehammer.analysis.plots import pyplot
 from sledgehammer.benchmark.rounds import Result
-from sledgehammer.commands.common import print_table
-from sledgehammer.plots import pyplot
-from sledgehammer.writing import replacing
+from sledgehammer.commands.base import print_table
+from sledgehammer.support.files import replacing
 
 
 def print_report(report: Dict[str, Any]) -> None:

@@ -8,9 +8,10 @@ from typing import Any, Dict, List
 import torch
 from allennlp.commands.subcommand import Subcommand
 
-from sledgehammer.archives import check_target, write_changed
+from sledgehammer.analysis.all_exits import ExitOutputs
+from sledgehammer.analysis.plots import check_plot, plot_reliability
 from sledgehammer.calibration import ExitCalibration, assess, fit_temperatures
-from sledgehammer.commands.common import (
+from sledgehammer.commands.base import (
     ArchiveCommand,
     as_json,
     open_and_run,
@@ -18,10 +19,9 @@ from sledgehammer.commands.common import (
     warn_if_seen,
     write_json,
 )
-from sledgehammer.outputs import ExitOutputs
-from sledgehammer.plots import check_plot, plot_reliability
+from sledgehammer.model.archives import check_target, write_changed
 from sledgehammer.policies import exit_shares
-from sledgehammer.writing import check_writable
+from sledgehammer.support.files import check_writable
 
 REPORT = "calibration.json"
 """The report's name within the new archive."""

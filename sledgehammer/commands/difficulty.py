@@ -9,14 +9,14 @@ from typing import Any, Dict, List, Optional
 from allennlp.commands.subcommand import Subcommand
 from torch import Tensor
 
-from sledgehammer import difficulty
-from sledgehammer.archives import Opened
-from sledgehammer.classifier import ExitClassifier
-from sledgehammer.commands.common import ArchiveCommand, as_json, open_and_run, print_table
+from sledgehammer.analysis import difficulty
+from sledgehammer.analysis.all_exits import ExitOutputs, replayed
+from sledgehammer.commands.base import ArchiveCommand, as_json, open_and_run, print_table
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.outputs import ExitOutputs, replayed
-from sledgehammer.policy_registry import configuration_errors
-from sledgehammer.writing import check_writable, replacing
+from sledgehammer.model.archives import Opened
+from sledgehammer.model.base import ExitClassifier
+from sledgehammer.model.policy_config import configuration_errors
+from sledgehammer.support.files import check_writable, replacing
 
 
 @Subcommand.register("difficulty")

@@ -10,16 +10,18 @@ import torch
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.agreement import Agreement, compare
-from sledgehammer.archives import Opened, open_archive
+from sledgehammer.analysis.agreement import Agreement, compare
+from sledgehammer.analysis.all_exits import replayed, run_all_exits
 from sledgehammer.calibration import fit_temperatures
-from sledgehammer.commands.common import ArchiveCommand, as_json, print_table
+from sledgehammer.commands.agreement_report import agreement_cells
+from sledgehammer.commands.base import ArchiveCommand, as_json, print_table
 from sledgehammer.dataset_readers.base import Row
+from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.manifest import Manifest, is_engine, write
 from sledgehammer.export.directory import RUNTIMES, Format, export, range_batches
-from sledgehammer.outputs import read_rows, replayed, run_all_exits
+from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.policies import exit_shares
-from sledgehammer.writing import no_folder_for, replacing_folder
+from sledgehammer.support.files import no_folder_for, replacing_folder
 
 
 @Subcommand.register("export")
@@ -129,17 +131,3 @@ def _verify(opened: Opened, folder: Path, rows: List[Row], batch_size: int) -> A
 def _print_agreement(found: Agreement, data: str) -> None:
     print(f"\nagainst the archive, on {found.rows} rows of {data}, with its policy:\n")
     print_table([agreement_cells(found)])
-
-
-def agreement_cells(found: Agreement) -> Dict[str, str]:
-    """An `Agreement` as a row of a table."""
-    cells = {
-        "same label": f"{found.labels:.2%}",
-        "same exit": f"{found.exits:.2%}",
-        "largest difference of a probability": f"{found.probability_difference:.4f}",
-        "mean layers": f"{found.mean_layers:.2f} ({found.mean_layers_change:+.2f})",
-    }
-    if found.accuracy is not None and found.accuracy_change is not None:
-        change = 100 * found.accuracy_change
-        cells["accuracy"] = f"{found.accuracy:.1%} ({change:+.2f} points)"
-    return cells

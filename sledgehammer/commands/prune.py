@@ -14,25 +14,28 @@ from allennlp.common.params import parse_overrides, with_overrides
 from allennlp.nn import util
 from torch import Tensor
 
-from sledgehammer.archives import Opened, check_target, open_archive, read_member, write_changed
-from sledgehammer.arguments import natural_number, positive_float, positive_int, share
+from sledgehammer.analysis.all_exits import ExitOutputs, label_indices, run_all_exits
 from sledgehammer.calibration import fit_temperatures
-from sledgehammer.commands.common import ArchiveCommand, as_json, print_table, write_json
-from sledgehammer.dataset_readers.base import Row
+from sledgehammer.commands.base import ArchiveCommand, as_json, print_table, write_json
+from sledgehammer.dataset_readers.base import Row, token_batches
 from sledgehammer.dataset_readers.holdout import PARTS, split_path
-from sledgehammer.encoder import TokenTensors
-from sledgehammer.fine_tuning import adapted, fine_tune
-from sledgehammer.model import MultiExitClassifier
-from sledgehammer.outputs import (
-    ExitOutputs,
-    label_indices,
-    read_rows,
-    run_all_exits,
-    token_batches,
+from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.model.archives import (
+    Opened,
+    check_target,
+    open_archive,
+    read_member,
+    write_changed,
 )
+from sledgehammer.model.fitted_rows import row_hashes
+from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.encoder import TokenTensors
+from sledgehammer.network.pretrained import SNAPSHOT
 from sledgehammer.policies import exit_shares
-from sledgehammer.pretrained import SNAPSHOT
-from sledgehammer.pruning import (
+from sledgehammer.support.arguments import natural_number, positive_float, positive_int, share
+from sledgehammer.support.files import check_writable
+from sledgehammer.training.fine_tuning import adapted, fine_tune
+from sledgehammer.training.pruning import (
     Shape,
     check_prunable,
     choose,
@@ -41,8 +44,6 @@ from sledgehammer.pruning import (
     prune,
     shapes,
 )
-from sledgehammer.seen import row_hashes
-from sledgehammer.writing import check_writable
 
 REPORT = "pruning.json"
 """The report's name within the new archive."""

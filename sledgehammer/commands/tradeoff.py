@@ -10,11 +10,12 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.archives import Opened, check_target, open_archive, write_changed
-from sledgehammer.arguments import positive_int
-from sledgehammer.classifier import ExitClassifier
-from sledgehammer.commands.choosing import checked_wish, choose_point
-from sledgehammer.commands.common import (
+from sledgehammer.analysis.all_exits import ExitOutputs, replay, run_all_exits
+from sledgehammer.analysis.plots import check_plot, plot_tradeoff
+from sledgehammer.analysis.tradeoff import Point, Tradeoff
+from sledgehammer.benchmark.settings_timing import Measurement, measure
+from sledgehammer.commands.agreement_report import print_changes, run_in_format
+from sledgehammer.commands.base import (
     ArchiveCommand,
     check_swept,
     open_and_run,
@@ -22,15 +23,15 @@ from sledgehammer.commands.common import (
     warn_if_seen,
     write_json,
 )
-from sledgehammer.commands.number_format import print_changes, run_in_format
+from sledgehammer.commands.tradeoff_choice import checked_wish, choose_point
 from sledgehammer.commands.tradeoff_report import lines, print_curves, print_measurement, write_csv
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.measuring import Measurement, measure
-from sledgehammer.number_format import DTYPES
-from sledgehammer.outputs import ExitOutputs, read_rows, run_all_exits
-from sledgehammer.plots import check_plot, plot_tradeoff
-from sledgehammer.tradeoff import Point, Tradeoff
-from sledgehammer.writing import check_writable
+from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.model.archives import Opened, check_target, open_archive, write_changed
+from sledgehammer.model.base import ExitClassifier
+from sledgehammer.network.precision import DTYPES
+from sledgehammer.support.arguments import positive_int
+from sledgehammer.support.files import check_writable
 
 MEASURED = {"threshold": [0.0, 0.7, 0.9, 1.0]}
 """What `--measure` times unless told otherwise; of other settings, five from end to end."""
@@ -145,21 +146,6 @@ class TradeoffCommand(ArchiveCommand):
             chosen = choose_point(tradeoff, curve, wish, arguments)
             report["chosen"] = {**chosen.figures(), "delta": arguments.delta}
         _write_all(report, chosen, opened, outputs, arguments)
-
-
-def replay(opened: Opened, outputs: ExitOutputs) -> Tradeoff:
-    """The trade-off of an archive's policy from the outputs of all exits."""
-    assert outputs.label is not None
-    model = opened.model
-    return Tradeoff(
-        model.calibrated(outputs.logits),
-        outputs.label,
-        model.exit_layers,
-        model.full_layers,
-        model.policy,
-        outputs.signals,
-        model.shares_on_host(),
-    )
 
 
 def _check_files(arguments: argparse.Namespace) -> None:

@@ -4,11 +4,11 @@ import csv
 from pathlib import Path
 from typing import Any, Dict, List
 
-from sledgehammer.commands.common import print_table
-from sledgehammer.measuring import Measurement
-from sledgehammer.plots import Line
-from sledgehammer.tradeoff import Point
-from sledgehammer.writing import replacing
+from sledgehammer.analysis.plots import Line
+from sledgehammer.analysis.tradeoff import Point
+from sledgehammer.benchmark.settings_timing import Measurement
+from sledgehammer.commands.base import print_table
+from sledgehammer.support.files import replacing
 
 TABLE_ROWS = 16
 """About so many points of a curve are printed; files get all of them."""

@@ -3,7 +3,7 @@
 import logging
 from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from allennlp.data import DatasetReader, Instance
 from allennlp.data.fields import Field, LabelField, MetadataField, TransformerTextField
 from torch import Tensor
 
-from sledgehammer import pretrained
 from sledgehammer.dataset_readers.holdout import PARTS, held_out, split_path
+from sledgehammer.network import pretrained
 
 logger = logging.getLogger(__name__)
 
@@ -179,3 +179,20 @@ class TextPairReader(TransformerReader):
     ) -> Instance:
         """An instance of `tokens` (both texts) and, if it is known, `label`."""
         return self._instance([premise, hypothesis], label)
+
+
+def token_batches(
+    reader: TransformerReader, rows: Sequence[Row], batch_size: int
+) -> Iterator[Tuple[Dict[str, Tensor], Tensor]]:
+    """The model's input for rows of about the same length, longest first.
+
+    # Returns
+
+    The batches: their tokens, each tensor of shape (rows, tokens), on the CPU; and the
+    positions of their rows.
+    """
+    encoded = reader.encode([row.texts for row in rows])
+    lengths = torch.tensor([len(row["input_ids"]) for row in encoded])
+    order = torch.sort(lengths, descending=True, stable=True).indices
+    for positions in order.split(batch_size):
+        yield reader.tensors([encoded[i] for i in positions]), positions

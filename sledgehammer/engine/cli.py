@@ -23,14 +23,14 @@ from typing import (
     TextIO,
 )
 
-from sledgehammer.arguments import positive_int
-from sledgehammer.engine.classifier import load
-from sledgehammer.engine.entries import Entry, Item, Known
+from sledgehammer.engine.engine import load
 from sledgehammer.engine.manifest import EngineError, is_engine
+from sledgehammer.engine.source import Entry, Item, Known
 from sledgehammer.engine.stream import BATCH_SIZE
-from sledgehammer.lines import parse_line, summary_of_bad_lines, texts_of
 from sledgehammer.policies import ExitPolicy, check_for_some_policy, settings_in
-from sledgehammer.writing import not_a_file, replacing
+from sledgehammer.support.arguments import positive_int
+from sledgehammer.support.files import not_a_file, replacing
+from sledgehammer.support.jsonl import parse_line, summary_of_bad_lines, texts_of
 
 PROG = "sledgehammer predict"
 

@@ -1,9 +1,45 @@
-"""Where the entries of a stream come from: an iterator, or a thread that reads one ahead."""
+"""The entries of a stream, and where they come from: an iterator, or a thread that reads ahead."""
 
 import queue
 import threading
-from dataclasses import dataclass
-from typing import Any, Iterable, Optional, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Dict, Iterable, Mapping, Optional, Protocol, Union
+
+from sledgehammer.engine.tokenizer import Text
+
+
+@dataclass(frozen=True)
+class Item:
+    """A text of a stream that has settings of its own.
+
+    # Parameters
+
+    text : `Text`
+    threshold : `float`, optional
+        In [0, 1], if the policy has one.
+    settings : `Mapping[str, float]`, optional
+        The policy's others, by name.
+    """
+
+    text: Text
+    threshold: Optional[float] = None
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def given(self) -> Dict[str, float]:
+        """All settings that it has."""
+        own = {} if self.threshold is None else {"threshold": self.threshold}
+        return {**self.settings, **own}
+
+
+@dataclass(frozen=True)
+class Known:
+    """In the place of a text: an answer that is known without the model, such as an error."""
+
+    answer: Dict[str, Any]
+
+
+Entry = Union[Text, Item, Known]
 
 
 @dataclass(frozen=True)

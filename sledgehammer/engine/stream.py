@@ -20,10 +20,9 @@ import numpy as np
 from numpy import ndarray
 
 from sledgehammer.engine.batch import Batch
-from sledgehammer.engine.entries import Entry, Item, Known
 from sledgehammer.engine.manifest import EngineError, Manifest
-from sledgehammer.engine.source import Ahead, Direct, End, Source, Stalled
-from sledgehammer.engine.text import Encoded, Text, Tokenizer
+from sledgehammer.engine.source import Ahead, Direct, End, Entry, Item, Known, Source, Stalled
+from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
 from sledgehammer.policies import ExitPolicy, comparable
 
 BATCH_SIZE = 32

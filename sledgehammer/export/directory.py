@@ -14,9 +14,7 @@ from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer import __version__
-from sledgehammer.archives import Opened, archive_file, changed_config, weights_sha256
-from sledgehammer.dataset_readers.base import Row
-from sledgehammer.encoder import TokenTensors
+from sledgehammer.dataset_readers.base import Row, token_batches
 from sledgehammer.engine import Engine, load
 from sledgehammer.engine.manifest import TOKENIZER, Manifest, write
 from sledgehammer.export import onnx, openvino
@@ -27,8 +25,9 @@ from sledgehammer.export.segments import (
     token_inputs,
     walk,
 )
-from sledgehammer.model import MultiExitClassifier
-from sledgehammer.outputs import token_batches
+from sledgehammer.model.archives import Opened, archive_file, changed_config, weights_sha256
+from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.policies import ConfidencePolicy, ExitPolicy
 
 RUNTIMES = {"onnx": ["fp32", "int8"], "openvino": ["fp32", "bf16", "int8"]}

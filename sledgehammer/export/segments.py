@@ -8,11 +8,11 @@ from torch import Tensor
 from transformers import AutoModel
 
 from sledgehammer.dataset_readers.base import TransformerReader
-from sledgehammer.early_exit import Pooling
-from sledgehammer.encoder import LayeredEncoder, LayerInput
-from sledgehammer.exits import ExitHead
-from sledgehammer.model import MultiExitClassifier
-from sledgehammer.signals import CERTAINTY, DEPTH, DepthHead
+from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.encoder import LayeredEncoder, LayerInput
+from sledgehammer.network.exit_head import ExitHead
+from sledgehammer.network.runner import Pooling
+from sledgehammer.network.signals import CERTAINTY, DEPTH, DepthHead
 
 STATES = ["hidden", "attention_mask", "pooled"]
 """What a segment takes from the one before it."""

@@ -8,8 +8,8 @@ from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
-from sledgehammer.early_exit import GradientFlow
-from sledgehammer.encoder import TokenTensors
+from sledgehammer.network.encoder import TokenTensors
+from sledgehammer.network.runner import GradientFlow
 
 UNLABELLED = -1
 """The label index of a row whose label is not known."""

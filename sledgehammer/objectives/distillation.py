@@ -7,8 +7,8 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.models import load_archive
 from torch import Tensor
 
+from sledgehammer.network.pretrained import load_tokenizer
 from sledgehammer.objectives.base import ExitBatch, ExitObjective, divergence, exit_losses
-from sledgehammer.pretrained import load_tokenizer
 
 
 @ExitObjective.register("distillation")

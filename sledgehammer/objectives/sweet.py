@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sledgehammer.early_exit import GradientFlow
+from sledgehammer.network.runner import GradientFlow
 from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
 
 

@@ -5,7 +5,7 @@ import torch
 from allennlp.data import Vocabulary
 
 from sledgehammer.benchmark.plain import PlainClassifier
-from sledgehammer.model import MultiExitClassifier
+from sledgehammer.model.multi_exit import MultiExitClassifier
 from tests.conftest import TINY_BERT
 from tests.export.test_segments import some_tokens
 

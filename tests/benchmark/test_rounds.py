@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.archives import open_archive
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.benchmark.rounds import Setting, time_contenders
 from sledgehammer.export.directory import Format, export
+from sledgehammer.model.archives import open_archive
 
 pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
 pytest.importorskip("onnxruntime")

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sledgehammer.archives import open_archive
+from sledgehammer.analysis.all_exits import run_all_exits
 from sledgehammer.calibration import nll
 from sledgehammer.commands.calibrate import REPORT, Calibrate
-from sledgehammer.outputs import read_rows, run_all_exits
+from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.model.archives import open_archive
 from sledgehammer.policies import exit_shares
 from tests.cli import refused, run_command
 from tests.conftest import FIXTURES

@@ -10,13 +10,14 @@ import pytest
 import torch
 from transformers import DistilBertConfig, DistilBertModel
 
-from sledgehammer.archives import open_archive
+from sledgehammer.analysis.all_exits import run_all_exits
 from sledgehammer.calibration import fit_temperatures
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.prune import REPORT, Prune
 from sledgehammer.commands.tradeoff import TradeoffCommand
-from sledgehammer.outputs import read_rows, run_all_exits
-from sledgehammer.pruning import shapes
+from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.model.archives import open_archive
+from sledgehammer.training.pruning import shapes
 from tests.cli import allennlp, refused, run_command
 from tests.conftest import FIXTURES, TINY_BERT
 from tests.training import DEV, load, train

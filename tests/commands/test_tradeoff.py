@@ -7,9 +7,9 @@ from typing import Any, Dict
 
 import pytest
 
-from sledgehammer.archives import open_archive
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.tradeoff import TradeoffCommand
+from sledgehammer.model.archives import open_archive
 from tests.cli import allennlp, refused, run_command
 from tests.conftest import FIXTURES
 from tests.training import DEV

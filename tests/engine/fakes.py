@@ -8,7 +8,7 @@ from numpy import ndarray
 
 from sledgehammer.engine.batch import Batch
 from sledgehammer.engine.manifest import EngineError
-from sledgehammer.engine.text import Encoded
+from sledgehammer.engine.tokenizer import Encoded
 from sledgehammer.policies import ConfidencePolicy, Exits
 
 EXITS = 3

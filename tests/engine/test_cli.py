@@ -17,7 +17,7 @@ from sledgehammer.engine import cli
 from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.policies import ConfidencePolicy
 from tests.conftest import ROOT
-from tests.test_predictor import BAD_LINES
+from tests.model.test_predictor import BAD_LINES
 
 GOOD = {"text": "a good story about bees"}
 

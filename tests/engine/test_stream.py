@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from sledgehammer import engine
 from sledgehammer.engine import stream
-from sledgehammer.engine.entries import Item, Known
 from sledgehammer.engine.manifest import EngineError
-from sledgehammer.engine.source import Ahead
+from sledgehammer.engine.source import Ahead, Item, Known
 from sledgehammer.engine.stream import Schedule, answers
 from sledgehammer.policies import BudgetPolicy, Exits, exit_shares
 from tests.engine.fakes import EXITS, FakeRunner

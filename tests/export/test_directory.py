@@ -8,10 +8,10 @@ import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.archives import open_archive
+from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.export import directory
 from sledgehammer.export.directory import Format, export, random_tokens, range_batches
-from sledgehammer.outputs import read_rows
+from sledgehammer.model.archives import open_archive
 from tests.conftest import FIXTURES
 
 pytest.importorskip("onnx", reason="exports are not installed with the stock stack")

@@ -11,9 +11,9 @@ from allennlp.data import Vocabulary
 from sledgehammer.engine.runtimes import OnnxSegments
 from sledgehammer.export.onnx import write_segment
 from sledgehammer.export.segments import Segment, segments_of, walk
-from sledgehammer.model import MultiExitClassifier
+from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.policies import ExitPolicy
-from tests.test_encoder import CONFIGS, build, padded_batch
+from tests.network.test_encoder import CONFIGS, build, padded_batch
 
 pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
 pytest.importorskip("onnxruntime")

@@ -5,7 +5,7 @@ import torch
 from allennlp.data import Vocabulary
 
 from sledgehammer.export.segments import full_model_of, segments_of, walk
-from sledgehammer.model import MultiExitClassifier
+from sledgehammer.model.multi_exit import MultiExitClassifier
 from tests.conftest import TINY_BERT
 
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]

@@ -2,7 +2,7 @@
 
 import torch
 
-from sledgehammer.model import MultiExitClassifier
+from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.objectives import JointObjective, RandomExitObjective
 from tests.objectives.batches import exits_that_learn, losses_of, random_batch
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.early_exit import GradientFlow
+from sledgehammer.network.runner import GradientFlow
 from sledgehammer.objectives import SelfDistillationObjective, TwoStageObjective
 from sledgehammer.objectives.base import StagedObjective, divergence
 from tests.objectives.batches import batch_of, exits_that_learn, losses_of, random_batch
@@ -93,7 +93,7 @@ def test_a_recovered_run_goes_on_in_its_stage(
     monkeypatch.setattr(TwoStageObjective, "loss", lambda self, batch: losses_of_first(batch))
     run = {"model__objective": {"type": "two_stage"}, "trainer__num_epochs": 4}
     with monkeypatch.context() as patch:
-        patch.setattr("sledgehammer.callbacks.calibrate", interrupt_in_third_epoch())
+        patch.setattr("sledgehammer.training.callbacks.calibrate", interrupt_in_third_epoch())
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "run", **run)
     del heard[:]
@@ -106,7 +106,7 @@ def losses_of_first(batch: "object") -> torch.Tensor:
 
 
 def interrupt_in_third_epoch() -> "object":
-    from sledgehammer.callbacks import calibrate
+    from sledgehammer.training.callbacks import calibrate
 
     calls = []
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sledgehammer.model import MultiExitClassifier
+from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.objectives import JointObjective, SweetObjective
 from tests.objectives.batches import losses_of, random_batch
 

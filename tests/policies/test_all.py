@@ -15,18 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
-from sledgehammer.archives import open_archive, write_changed
+from sledgehammer.analysis.all_exits import replayed, run_all_exits
 from sledgehammer.dataset_readers import SstReader
+from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine import EngineError
 from sledgehammer.export.directory import Format, export
-from sledgehammer.model import MultiExitClassifier
-from sledgehammer.outputs import read_rows, replayed, run_all_exits
+from sledgehammer.model.archives import open_archive, write_changed
+from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.model.policy_config import RegisteredPolicy
+from sledgehammer.model.predictor import SledgehammerPredictor
 from sledgehammer.policies import Evidence, ExitPolicy, Setting, Settings, exit_shares, select
-from sledgehammer.policy_registry import RegisteredPolicy
-from sledgehammer.predictor import SledgehammerPredictor
 from tests.conftest import FIXTURES, TINY_BERT
+from tests.network.test_runner import batch_of, random_rows
 from tests.policies.seen import LAYERS, bound, random_evidence
-from tests.test_early_exit import batch_of, random_rows
 from tests.training import train
 
 NAMES = RegisteredPolicy.list_available()

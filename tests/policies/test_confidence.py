@@ -9,8 +9,8 @@ from allennlp.common.checks import ConfigurationError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.policies import ConfidencePolicy, Evidence, ExitPolicy
-from sledgehammer.policy_registry import RegisteredPolicy
 from tests.policies.seen import bound, random_evidence, replayed, two_labels
 
 

@@ -1,0 +1,84 @@
+"""How far two ways of computing the same exits agree: other number formats, exported engines."""
+
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+import torch
+from torch import Tensor
+
+from sledgehammer.network.runner import Answers
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What changes for some rows when `other` answers in the place of `reference`.
+
+    # Parameters
+
+    rows : `int`
+    labels, exits : `float`
+        Shares of the rows with the same label, and with the same exit, in [0, 1].
+    probability_difference : `float`
+        The largest difference of a probability among the rows with the same exit.
+    mean_layers : `float`
+        Layers run for a row by `other`, on average.
+    mean_layers_change : `float`
+        That less the reference's.
+    accuracy, accuracy_change : `Optional[float]`
+        Of `other`, and less the reference's; `None` without labels.
+    """
+
+    rows: int
+    labels: float
+    exits: float
+    probability_difference: float
+    mean_layers: float
+    mean_layers_change: float
+    accuracy: Optional[float]
+    accuracy_change: Optional[float]
+
+
+def compare(
+    reference: Answers, other: Answers, exit_layers: Sequence[int], label: Optional[Tensor] = None
+) -> Agreement:
+    """Compare two answers to the same rows.
+
+    # Parameters
+
+    reference, other : `Answers`
+    exit_layers : `Sequence[int]`
+        The layers with an exit, counted from 0.
+    label : `Tensor`, optional
+        Shape (rows,), long.
+
+    # Raises
+
+    `ValueError` if they answer different numbers of rows, or none.
+    """
+    if len(reference.exit) != len(other.exit) or not len(other.exit):
+        raise ValueError(f"{len(reference.exit)} and {len(other.exit)} rows can't be compared")
+    same_exit = reference.exit == other.exit
+    difference = (reference.probs - other.probs).abs().max(dim=1).values[same_exit]
+    before, after = (answers.probs.argmax(dim=1) for answers in (reference, other))
+    layers = torch.tensor(exit_layers, dtype=torch.double) + 1
+    layers_before, layers_after = (
+        float(layers[answers.exit].mean()) for answers in (reference, other)
+    )
+    accuracy = change = None
+    if label is not None:
+        accuracy = _share(after == label)
+        change = accuracy - _share(before == label)
+    return Agreement(
+        rows=len(same_exit),
+        labels=_share(before == after),
+        exits=_share(same_exit),
+        probability_difference=float(difference.max()) if len(difference) else 0.0,
+        mean_layers=layers_after,
+        mean_layers_change=layers_after - layers_before,
+        accuracy=accuracy,
+        accuracy_change=change,
+    )
+
+
+def _share(true: Tensor) -> float:
+    return float(true.double().mean())

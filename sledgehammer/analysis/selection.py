@@ -1,0 +1,93 @@
+"""Choosing a policy's setting from a measured curve."""
+
+from dataclasses import dataclass
+from typing import List, Optional, Sequence
+
+from allennlp.common.checks import ConfigurationError
+
+from sledgehammer.analysis.tradeoff import Point
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the chosen setting must give on the data.
+
+    # Parameters
+
+    min_accuracy : `float`, optional
+    max_accuracy_drop : `float`, optional
+        Against the model's own last exit.
+    max_inconsistency : `float`, optional
+        Share of answers that differ from those of the last exit.
+    min_speedup : `float`, optional
+        Layer speedup.
+
+    # Raises
+
+    `ConfigurationError` for values that no model could have.
+    """
+
+    min_accuracy: Optional[float] = None
+    max_accuracy_drop: Optional[float] = None
+    max_inconsistency: Optional[float] = None
+    min_speedup: Optional[float] = None
+
+    def __post_init__(self) -> None:
+        for name in ("min_accuracy", "max_accuracy_drop", "max_inconsistency"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                option = "--" + name.replace("_", "-")
+                raise ConfigurationError(
+                    f"{option} must be between 0 and 1 (0.01 is one percentage point), got {value}"
+                )
+        if self.min_speedup is not None and not self.min_speedup >= 1:
+            raise ConfigurationError(f"--min-speedup must be at least 1, got {self.min_speedup}")
+
+    @property
+    def wants_accuracy(self) -> bool:
+        """Whether there is a condition on the answers; without one the best answers are sought."""
+        conditions = (self.min_accuracy, self.max_accuracy_drop, self.max_inconsistency)
+        return any(condition is not None for condition in conditions)
+
+    @property
+    def is_empty(self) -> bool:
+        return self.min_speedup is None and not self.wants_accuracy
+
+    def met_by(self, point: Point, full: Point, inconsistency: float) -> bool:
+        tiny = 1e-12  # 0.93 - 0.92 is not quite 0.01
+        met = [
+            self.min_accuracy is None or point.accuracy >= self.min_accuracy - tiny,
+            self.max_accuracy_drop is None
+            or full.accuracy - point.accuracy <= self.max_accuracy_drop + tiny,
+            self.max_inconsistency is None or inconsistency <= self.max_inconsistency + tiny,
+            self.min_speedup is None or point.layer_speedup >= self.min_speedup - tiny,
+        ]
+        return all(met)
+
+
+def choose(
+    curve: Sequence[Point], inconsistencies: Sequence[float], full: Point, wish: Wish
+) -> Optional[Point]:
+    """The fastest point that meets a wish about the answers, else the most accurate fast enough.
+
+    # Parameters
+
+    curve : `Sequence[Point]`
+    inconsistencies : `Sequence[float]`
+        Of each of these points: the share of answers that are not the last exit's.
+    full : `Point`
+        The model's last exit.
+    wish : `Wish`
+
+    # Returns
+
+    `None` if no point meets the wish.
+    """
+    meeting: List[Point] = [
+        point
+        for point, inconsistency in zip(curve, inconsistencies)
+        if wish.met_by(point, full, inconsistency)
+    ]
+    if wish.wants_accuracy:
+        return max(meeting, key=lambda p: (p.layer_speedup, p.accuracy), default=None)
+    return max(meeting, key=lambda p: (p.accuracy, p.layer_speedup), default=None)

@@ -1,0 +1,186 @@
+"""What our subcommands share: an archive and data in, tables out, errors in one line."""
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+from allennlp.commands.subcommand import Subcommand
+from allennlp.common.checks import ConfigurationError
+from tabulate import tabulate
+from torch import Tensor
+
+from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits
+from sledgehammer.dataset_readers.base import Row
+from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.model.archives import Opened, check_exported_from, open_archive
+from sledgehammer.model.base import ExitClassifier
+from sledgehammer.model.policy_config import configuration_errors, make_policy
+from sledgehammer.policies import ExitPolicy
+from sledgehammer.support.arguments import positive_int
+from sledgehammer.support.files import replacing
+
+
+class ArchiveCommand(Subcommand):
+    """A subcommand that looks at an archive with some data.
+
+    A subclass has a docstring, of which the first line is the help, and `example`.
+    """
+
+    example = ""
+    archive_help = "a trained archive (model.tar.gz), or its folder; or an exported model"
+    second = ("data", "labelled data, as the archive's reader takes it")
+    """The other positional argument and its help."""
+
+    def add_subparser(
+        self, parser: "argparse._SubParsersAction[argparse.ArgumentParser]"
+    ) -> argparse.ArgumentParser:
+        description = " ".join((self.__doc__ or "").split("\n\n")[0].split())
+        subparser = parser.add_parser(
+            self.name,
+            help=description,
+            description=description,
+            epilog=f"example:\n  {self.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        subparser.add_argument("archive", help=self.archive_help)
+        subparser.add_argument(self.second[0], help=self.second[1])
+        self.add_arguments(subparser)
+        common = subparser.add_argument_group("how the data are read and run")
+        common.add_argument(
+            "--json-lines",
+            action="store_true",
+            help='DATA has lines as for predict: {"text": ..., "label": ...}',
+        )
+        common.add_argument("--batch-size", type=positive_int, default=64, metavar="N")
+        common.add_argument("--cuda-device", type=int, default=-1, metavar="GPU", help="-1: CPU")
+        common.add_argument("--overrides", default="", metavar="JSON", help="of the config")
+        subparser.set_defaults(func=self._run_guarded)
+        return subparser
+
+    def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
+        raise NotImplementedError
+
+    @staticmethod
+    def add_new_archive(subparser: argparse.ArgumentParser) -> None:
+        """The arguments of a command that writes an archive and nothing without it."""
+        subparser.add_argument(
+            "-o", "--output", type=Path, required=True, metavar="NEW_ARCHIVE", help="to write"
+        )
+        subparser.add_argument("--force", action="store_true", help="overwrite NEW_ARCHIVE")
+
+    def run(self, arguments: argparse.Namespace) -> None:
+        """Do it.
+
+        # Raises
+
+        `ConfigurationError` with what the user should know, before anything is written.
+        """
+        raise NotImplementedError
+
+    def _run_guarded(self, arguments: argparse.Namespace) -> None:
+        logging.getLogger().setLevel(logging.WARNING)
+        # Tokenisers complain at every fork once they have used threads.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        try:
+            self.run(arguments)
+        except ConfigurationError as error:
+            print(f"allennlp {self.name}: error: {error.message}", file=sys.stderr)
+            sys.exit(1)
+
+
+def open_and_run(
+    arguments: argparse.Namespace,
+    labelled: bool = True,
+    dtype: Optional[str] = None,
+    engine: Optional[str] = None,
+    check: Callable[[ExitClassifier], None] = lambda model: None,
+) -> "tuple[Opened, List[Row], ExitOutputs]":
+    """Load the archive, read the data, run all exits over them.
+
+    # Parameters
+
+    labelled : `bool`, optional (default = `True`)
+        Whether every row must have a label.
+    dtype : `str`, optional
+        The number format to run in.
+    engine : `str`, optional
+        An exported model of the archive, to run in its place.
+    check : `Callable[[ExitClassifier], None]`, optional
+        Is shown the model before anything runs.
+    """
+    if engine is not None:
+        check_exported_from(engine, arguments.archive)
+    path = engine or arguments.archive
+    opened = open_archive(path, arguments.cuda_device, arguments.overrides)
+    if dtype is not None:
+        opened.model.use_number_format(dtype)
+    check(opened.model)
+    rows = read_rows(opened.reader, arguments.data, arguments.json_lines, labelled)
+    return opened, rows, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
+
+
+def parse_policy(text: str) -> ExitPolicy:
+    """The policy of a JSON config on the command line.
+
+    # Raises
+
+    `ConfigurationError` if there is none in it.
+    """
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--policy is not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigurationError(f'--policy must be an object such as {{"type": ...}}, got {text}')
+    return make_policy(config)
+
+
+def check_swept(policy: ExitPolicy, value: float) -> None:
+    """Raise a `ConfigurationError` unless the setting that a policy sweeps may have a value."""
+    with configuration_errors():
+        policy.checked({policy.sweeps: value})
+
+
+def warn_if_seen(
+    model: ExitClassifier, used_for: str, hashes: Tensor, consequence: str
+) -> List[str]:
+    """Say so if rows are among those that temperatures or a setting were chosen on."""
+    overlap = model.seen.overlap(used_for, hashes)
+    if not overlap:
+        return []
+    verb = "fit the temperatures" if used_for == "temperatures" else "choose the threshold"
+    message = f"{overlap} of the {len(hashes)} rows were also used to {verb}: {consequence}"
+    print(f"warning: {message}", file=sys.stderr)
+    return [message]
+
+
+def print_table(rows: Sequence[Dict[str, Any]]) -> None:
+    """A Markdown table; all rows have the keys of the first."""
+    print(
+        tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True, stralign="right")
+    )
+
+
+def write_json(content: Any, target: Path) -> None:
+    with replacing(target) as partial:
+        partial.write_text(json.dumps(as_json(content), indent=2) + "\n", encoding="utf-8")
+
+
+def as_json(content: Any) -> Any:
+    """Dataclasses and named tuples as objects; keys as strings, which they are in JSON anyway."""
+    if hasattr(content, "figures"):
+        return as_json(content.figures())
+    if hasattr(content, "_asdict"):
+        return as_json(content._asdict())
+    if dataclasses.is_dataclass(content) and not isinstance(content, type):
+        return {f.name: as_json(getattr(content, f.name)) for f in dataclasses.fields(content)}
+    if isinstance(content, dict):
+        return {str(key): as_json(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [as_json(value) for value in content]
+    return None if content != content else content  # JSON has no not-a-number

@@ -1,0 +1,313 @@
+"""An exported classifier: batches run segment by segment, answered rows leave."""
+
+import copy
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+from numpy import ndarray
+
+from sledgehammer.engine.batch import Arrays, Batch
+from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read
+from sledgehammer.engine.runtimes import Segments, open_segments
+from sledgehammer.engine.source import Entry
+from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Schedule, answers
+from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
+from sledgehammer.policies import (
+    ExitPolicy,
+    Exits,
+    Settings,
+    comparable,
+    number,
+    select,
+)
+
+Given = Union[float, Sequence[float], None]
+"""A setting: for all texts, or one a text; the exported default if `None`."""
+
+
+class Engine:
+    """A classifier with several exits that was exported with `allennlp export`.
+
+    Several threads may use one engine.
+
+    # Parameters
+
+    manifest : `Manifest`
+    tokenizer : `Tokenizer`
+    segments : `Segments`
+
+    # Raises
+
+    `EngineError` if there is no such policy as the manifest's, or it can't decide here.
+    """
+
+    def __init__(self, manifest: Manifest, tokenizer: Tokenizer, segments: Segments) -> None:
+        self.manifest = manifest
+        self.tokenizer = tokenizer
+        self.segments = segments
+        self._temperatures = np.asarray(manifest.temperatures, np.float32)
+        shares = np.asarray(manifest.exit_shares, np.float32) if manifest.exit_shares else None
+        self.exits = Exits(manifest.exit_layers, manifest.signals, shares)
+        try:
+            self.policy = ExitPolicy.make(manifest.policy)
+            self.policy.bind(self.exits)
+        except ValueError as error:
+            raise EngineError(f"the policy of this exported model: {error}") from error
+        if unready := self.policy.unready():
+            raise EngineError(unready)
+
+    def predict(
+        self,
+        texts: Sequence[Text],
+        threshold: Given = None,
+        batch_size: int = BATCH_SIZE,
+        **settings: Given,
+    ) -> List[Dict[str, Any]]:
+        """Classify texts, each stopping where the policy says.
+
+        # Parameters
+
+        texts : `Sequence[Text]`
+            Strings, or pairs of them for a model of pairs.
+        threshold : `float`, optional
+            In [0, 1], for all texts or one a text, if the policy has one; the exported default if
+            `None`.
+        batch_size : `int`, optional
+            Texts that run at a time; those of a batch have about the same length.
+        **settings : `float`, optional
+            The policy's others, by name, in the same way: `patience=3`, `max_exit_layer=5`.
+
+        # Returns
+
+        A dictionary a text, in order: `label`, `probs` by label, `confidence`, `exit_layer`,
+        `layers_run`, `layer_speedup`.
+
+        # Raises
+
+        `EngineError` for bad texts or settings.
+        """
+        if isinstance(texts, str):
+            raise EngineError("give a list of texts, not one text")
+        own = self.settings({"threshold": threshold, **settings}, len(texts))
+        encoded = self.tokenizer.encode(texts) if len(texts) else []
+        order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].ids))
+        answers: List[Dict[str, Any]] = [{} for _ in encoded]
+        for first in range(0, len(order), batch_size):
+            positions = order[first : first + batch_size]
+            tokens = self.tokenizer.batch([encoded[i] for i in positions])
+            exits, probs = self.run_until_answered(tokens, self.policy, select(own, positions))
+            for i, exit, row in zip(positions, exits.tolist(), probs.tolist()):
+                answers[i] = self.answer(exit, row)
+        return answers
+
+    def stream(
+        self,
+        texts: Iterable[Entry],
+        threshold: Optional[float] = None,
+        batch_size: int = BATCH_SIZE,
+        pool: Optional[bool] = None,
+        max_delay: Optional[int] = None,
+        max_wait: Optional[float] = None,
+        **settings: Optional[float],
+    ) -> Iterator[Dict[str, Any]]:
+        """Classify texts as they come, each as `predict` would; answers come in order.
+
+        With the policy `budget` the mean over the stream is kept at the budget, so that what one
+        text may cost depends on those before it.
+
+        # Parameters
+
+        texts : `Iterable[Entry]`
+            May be endless. Texts; an `Item` where one has settings of its own.
+        threshold : `float`, optional
+            Of the texts that have none; the exported default if `None`.
+        batch_size, max_delay : `int`, optional
+        pool : `bool`, optional
+            See `Schedule`; whether there are pools depends on the runtime if `None`.
+        max_wait : `float`, optional
+            Seconds. When no text is there and the oldest without an answer was read so long ago,
+            everything held is run. Then `texts` is read in a thread, at most `batch_size` ahead;
+            it ends after the next text when the generator is closed. If `None`, answers may wait
+            for the texts after them, and there is no thread.
+        **settings : `float`, optional
+            The policy's others, by name, of the texts that have none.
+
+        # Raises
+
+        `EngineError` for bad arguments, at once; for a bad text or setting, after the answers to
+        those before it, and so does what `texts` raises.
+        """
+        if isinstance(texts, str):
+            raise EngineError("give an iterable of texts, not one text")
+        given = {"threshold": threshold, **settings}
+        if pool is None:
+            pool = self.manifest.runtime in POOLED_RUNTIMES
+        schedule = Schedule(batch_size, pool, max_delay)
+        return answers(self, texts, self.with_settings(given), schedule, max_wait)
+
+    def run_until_answered(
+        self, tokens: Arrays, policy: ExitPolicy, settings: Settings
+    ) -> Tuple[ndarray, ndarray]:
+        """Run each row until it may stop; the last exit answers the rest.
+
+        # Parameters
+
+        tokens : `Dict[str, ndarray]`
+            Each of shape (rows, tokens), int64.
+        policy : `ExitPolicy`
+            The engine's own, or another that is bound to its exits.
+        settings : `Settings`
+
+        # Returns
+
+        The positions of the exits that answered, (rows,), and the calibrated probabilities,
+        (rows, labels).
+        """
+        settings = comparable(settings)
+        batch = self.start(tokens)
+        count = len(batch.rows)
+        exits = np.empty(count, np.int64)
+        answers = np.empty((count, len(self.manifest.labels)), np.float32)
+        while True:
+            probs = self.advance(batch)
+            is_last = batch.position == len(self._temperatures)
+            stopped = is_last or policy.decide(batch.evidence, select(settings, batch.rows))
+            if stopped is False:
+                continue
+            if stopped is True or stopped.all():
+                answers[batch.rows] = probs
+                exits[batch.rows] = batch.position - 1
+                return exits, answers
+            if stopped.any():
+                answered = batch.rows[stopped]
+                answers[answered] = probs[stopped]
+                exits[answered] = batch.position - 1
+                batch = batch.keep(np.flatnonzero(~stopped))
+
+    def run_all_exits(self, tokens: Arrays) -> Tuple[ndarray, Arrays]:
+        """What every exit says of every row: uncalibrated logits, (rows, exits, labels), and the
+        signals that the segments tell, each (rows, exits)."""
+        batch = self.start(tokens)
+        logits = []
+        for _ in self._temperatures:
+            exit_logits, signals = self._step(batch)
+            logits.append(exit_logits)
+            batch.see(exit_logits, signals)
+        return np.stack(logits, axis=1), batch.signals
+
+    def encode_batch(self, encoded: Sequence[Encoded]) -> Batch:
+        """A batch of tokenised rows, none of which has run."""
+        return self.start(self.tokenizer.batch(encoded))
+
+    def start(self, tokens: Arrays) -> Batch:
+        """A batch of which no exit has run."""
+        lengths = tokens["attention_mask"].sum(axis=1)
+        return Batch(np.arange(len(lengths)), lengths, tokens, [])
+
+    def advance(self, batch: Batch) -> ndarray:
+        """Run a batch up to its next exit: that one's calibrated probabilities."""
+        logits, signals = self._step(batch)
+        probs = softmax(logits / self._temperatures[batch.position])
+        batch.see(probs, signals)
+        return probs
+
+    def _step(self, batch: Batch) -> Tuple[ndarray, Arrays]:
+        """The logits of the next exit, and the signals told there."""
+        outputs = self.segments.run(batch.position, batch.inputs)
+        logits = outputs.pop("logits")
+        signals = {n: outputs.pop(n) for n in self.manifest.signals if n in outputs}
+        batch.inputs = _for_next({**batch.inputs, **outputs})
+        return logits, signals
+
+    def settings(self, given: Mapping[str, Given], rows: int) -> Settings:
+        """Settings for some texts: numbers, or (rows,), float32, where each has its own.
+
+        # Raises
+
+        `EngineError` for one that the policy does not have, a value that it may not have, or if
+        they are not as many.
+        """
+        found = dict(self.policy.values)
+        for name, value in given.items():
+            if value is None:
+                continue
+            if not isinstance(value, (list, tuple, ndarray)):
+                found[name] = self._checked(name, value)
+                continue
+            if len(value) != rows:
+                raise EngineError(f"{len(value)} values of {name} for {rows} texts")
+            each = [self._checked(name, one) for one in value]
+            found[name] = np.asarray(each, np.float32)
+        return found
+
+    def _checked(self, name: str, value: Any) -> float:
+        try:
+            checked = self.policy.checked({name: value.item() if hasattr(value, "item") else value})
+        except ValueError as error:
+            raise EngineError(str(error)) from error
+        return number(checked[name])
+
+    def with_settings(self, given: Mapping[str, Optional[float]]) -> ExitPolicy:
+        """The policy with other defaults.
+
+        # Raises
+
+        `EngineError` for one that it does not have, or a value that it may not have.
+        """
+        policy = copy.copy(self.policy)
+        try:
+            policy.change({name: value for name, value in given.items() if value is not None})
+        except ValueError as error:
+            raise EngineError(str(error)) from error
+        return policy
+
+    def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]:
+        """What is told of a row that the exit at this position answered."""
+        best = max(range(len(probs)), key=probs.__getitem__)
+        layer = self.manifest.exit_layers[exit]
+        return {
+            "label": self.manifest.labels[best],
+            "probs": dict(zip(self.manifest.labels, probs)),
+            "confidence": probs[best],
+            "exit_layer": layer,
+            "layers_run": layer + 1,
+            "layer_speedup": self.manifest.full_layers / (layer + 1),
+        }
+
+
+def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
+    """Open an exported model.
+
+    # Parameters
+
+    directory : `Path`
+        As `allennlp export` wrote it.
+    threads : `int`, optional
+        All usable cores if `None`.
+
+    # Raises
+
+    `EngineError` if it is no exported model, incomplete or damaged, or its runtime is missing.
+    """
+    directory = Path(directory)
+    manifest = read(directory)
+    tokenizer = Tokenizer(
+        directory / TOKENIZER,
+        manifest.max_length,
+        manifest.inputs,
+        manifest.pad_token_id,
+        len(manifest.fields),
+    )
+    return Engine(manifest, tokenizer, open_segments(directory, manifest, threads))
+
+
+def softmax(logits: ndarray) -> ndarray:
+    """Over the last axis."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _for_next(inputs: Arrays) -> Arrays:
+    """The first segment takes the tokens, those after it hidden states."""
+    return {name: inputs[name] for name in ("hidden", "attention_mask", "pooled") if name in inputs}

@@ -1,0 +1,66 @@
+"""An archive's own model behind the interface of exported ones: for streams, with pools."""
+
+import tempfile
+from pathlib import Path
+from typing import List, Sequence
+
+import torch
+
+from sledgehammer.engine import Engine
+from sledgehammer.engine.batch import Arrays
+from sledgehammer.engine.runtimes import named
+from sledgehammer.engine.tokenizer import Tokenizer
+from sledgehammer.export.directory import describe
+from sledgehammer.export.segments import Segment, segments_of, token_inputs
+from sledgehammer.model.archives import Opened
+from sledgehammer.model.multi_exit import MultiExitClassifier
+
+
+class TorchSegments:
+    """The layers and exits of a model, in eager PyTorch and float32.
+
+    On a GPU the states of the rows that go on come to the host and go back at every exit.
+
+    # Parameters
+
+    segments : `Sequence[Segment]`
+    device : `torch.device`
+    """
+
+    def __init__(self, segments: Sequence[Segment], device: torch.device) -> None:
+        self._segments: List[Segment] = list(segments)
+        self._device = device
+
+    def run(self, position: int, inputs: Arrays) -> Arrays:
+        """See `engine.runtimes.Segments`."""
+        segment = self._segments[position]
+        given = [torch.from_numpy(inputs[name]).to(self._device) for name in segment.inputs]
+        with torch.no_grad():
+            found = segment(*given)
+        return named(segment.outputs, [tensor.cpu().numpy() for tensor in found])
+
+
+def eager_engine(opened: Opened) -> Engine:
+    """An engine that runs an archive's model as it is, without exporting anything.
+
+    # Parameters
+
+    opened : `Opened`
+        An archive's model, not an exported one's; the engine shares its weights, on their device.
+        Later changes of its policy are not seen.
+    """
+    model, reader = opened
+    assert isinstance(model, MultiExitClassifier), "exported models have engines of their own"
+    inputs = token_inputs(model, reader)
+    manifest = describe(
+        opened, inputs, model.policy,
+        runtime="torch", precision="fp32", segments=[], source={}, versions={},
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "tokenizer.json")
+        reader.save_tokenizer(file)
+        tokenizer = Tokenizer(
+            file, manifest.max_length, inputs, manifest.pad_token_id, len(manifest.fields)
+        )
+    segments = segments_of(model, inputs, traceable=False)
+    return Engine(manifest, tokenizer, TorchSegments(segments, model.temperatures.device))

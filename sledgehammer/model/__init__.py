@@ -1,0 +1,1 @@
+"""The AllenNLP side: the model, its predictor and its archives."""

@@ -1,0 +1,285 @@
+"""What all classifiers with several exits share: the pass over a batch, answers and metrics."""
+
+from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Union
+
+import numpy as np
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.models import Model
+from torch import Tensor
+
+from sledgehammer.model.fitted_rows import SeenRows
+from sledgehammer.model.metrics import AnswerStatistics, ExitAccuracy
+from sledgehammer.model.policy_config import configuration_errors
+from sledgehammer.network.encoder import TokenTensors
+from sledgehammer.network.runner import Answers, GradientFlow
+from sledgehammer.network.signals import SIGNALS, AllExits, rows_of, signal_loss
+from sledgehammer.objectives import UNLABELLED, ExitBatch, ExitObjective, JointObjective
+from sledgehammer.policies import ConfidencePolicy, Evidence, ExitPolicy, Exits, Settings
+from sledgehammer.policies.budget import KNOTS
+
+
+class Runner(Protocol):
+    """Runs a batch up to all exits, or each row until its answer."""
+
+    def run_all_exits(
+        self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
+    ) -> AllExits:
+        """What every exit says of every row, and how far gradients flow back from there."""
+
+    def run_until_answered(
+        self,
+        tokens: TokenTensors,
+        temperatures: Tensor,
+        policy: ExitPolicy,
+        settings: Optional[Settings] = None,
+    ) -> Answers:
+        """Run each row until `policy` lets it exit; the last exit answers the rest."""
+
+
+class ExitClassifier(Model):
+    """A classifier with several exits, whatever computes them.
+
+    In training, and in the trainer's validation passes, all exits run. Otherwise (evaluation,
+    prediction) each row stops at the exit that the policy chooses.
+
+    # Parameters
+
+    vocab : `Vocabulary`
+    exit_layers : `Sequence[int]`
+        The layers, counted from 0, after which an exit stands.
+    full_layers : `int`
+        Layers of the full model, to which a speedup refers.
+    objective : `ExitObjective`, optional (default = `joint`)
+    policy : `ExitPolicy`, optional (default = `confidence`)
+    label_namespace : `str`, optional (default = `"labels"`)
+    signals : `Sequence[str]`, optional
+        The learned signals that the model gives, for policies that go by them.
+
+    # Raises
+
+    `ConfigurationError` if the policy needs what the model does not have.
+    """
+
+    default_predictor = "sledgehammer"
+
+    temperatures: Tensor
+    """Shape (exits,): a buffer, so that weights and archives carry it."""
+
+    exit_shares: Tensor
+    """Where rows stop at which threshold (see `policies.exit_shares`): a buffer too."""
+
+    runner: Runner
+    """Set by the subclass."""
+
+    _layer_of_exit: Tensor
+    _speedup_of_exit: Tensor
+
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        exit_layers: Sequence[int],
+        full_layers: int,
+        objective: Optional[ExitObjective] = None,
+        policy: Optional[ExitPolicy] = None,
+        label_namespace: str = "labels",
+        signals: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(vocab, **kwargs)
+        self.exit_layers = list(exit_layers)
+        self.full_layers = full_layers
+        self.objective = objective or JointObjective()
+        self.label_namespace = label_namespace
+        self.signals = list(signals)
+        self.register_buffer("temperatures", torch.ones(len(exit_layers)))
+        # Zeros before calibration. It has one shape, so that any weights can be loaded.
+        self.register_buffer("exit_shares", torch.zeros(KNOTS, 1 + len(exit_layers)))
+        self._register_load_state_dict_pre_hook(self._adopt_shares)
+        self.policy = policy or ConfidencePolicy()
+        # Looked up for every answer, so on the model's device; archives need not carry them.
+        layers = torch.tensor(self.exit_layers)
+        self.register_buffer("_layer_of_exit", layers, persistent=False)
+        self.register_buffer("_speedup_of_exit", full_layers / (layers + 1), persistent=False)
+        self.seen = SeenRows()
+        self.always_run_all_exits = False
+        """Whether passes outside of training mode run all exits too; a trainer callback sets it
+        for as long as a training run lasts."""
+        self._statistics = AnswerStatistics(exit_layers, full_layers)
+        self._exit_accuracy = ExitAccuracy(exit_layers)
+
+    @property
+    def policy(self) -> ExitPolicy:
+        """When rows stop; a policy that is set is bound to this model.
+
+        # Raises
+
+        `ConfigurationError` when it is set, if it needs what this model does not have.
+        """
+        return self._policy
+
+    @policy.setter
+    def policy(self, policy: ExitPolicy) -> None:
+        self._bind(policy, self.exit_shares)
+        self._policy = policy
+
+    def store_shares(self, shares: np.ndarray) -> None:
+        """Keep what `policies.exit_shares` made of calibration data, for a budget."""
+        self.exit_shares.copy_(torch.from_numpy(shares))
+        self._bind(self.policy, self.exit_shares)
+
+    def shares_on_host(self) -> Optional[np.ndarray]:
+        """What `store_shares` was given, if it was."""
+        return _on_host(self.exit_shares)
+
+    def _bind(self, policy: ExitPolicy, shares: Tensor) -> None:
+        with configuration_errors():
+            policy.bind(Exits(self.exit_layers, self.signals, _on_host(shares)))
+
+    def _adopt_shares(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
+        """Archives of older versions have none."""
+        self._bind(self.policy, state_dict.setdefault(prefix + "exit_shares", self.exit_shares))
+
+    @property
+    def labels(self) -> List[str]:
+        """The names of the labels, by index."""
+        names = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
+        return [names[index] for index in range(len(names))]
+
+    def use_number_format(self, dtype: str) -> None:
+        """Compute in this number format from now on, other than in training mode.
+
+        # Parameters
+
+        dtype : `str`
+            `float32`, `bfloat16` or `float16`.
+
+        # Raises
+
+        `ConfigurationError` for another one, or if the model has but one.
+        """
+        raise ConfigurationError(f"a {type(self).__name__} has one number format, not {dtype!r}")
+
+    def forward(
+        self,
+        tokens: TokenTensors,
+        label: Optional[Tensor] = None,
+        metadata: Optional[List[Dict[str, Any]]] = None,
+        settings: Optional[Sequence[Sequence[float]]] = None,
+    ) -> Dict[str, Any]:
+        """Classify a batch.
+
+        # Parameters
+
+        tokens : `TokenTensors`
+            From a `TransformerTextField`; each tensor of shape (rows, tokens).
+        label : `Tensor`, optional
+            Shape (rows,); `UNLABELLED` for a training row without one.
+        metadata : `List[Dict[str, Any]]`, optional
+            Ignored.
+        settings : `Sequence[Sequence[float]]`, optional
+            A row's settings each, as of `ExitPolicy.row`, in place of the policy's own.
+
+        # Returns
+
+        `probs` (rows, labels), calibrated; `confidence`, `exit_layer`, `layers_run` and
+        `layer_speedup`, each (rows,); `loss` if there are labels: the objective's, and that of
+        the signals, where all exits run, else the mean negative log-likelihood of the answers.
+        Where all exits run also `logits` (rows, exits, labels), uncalibrated, and the signals that
+        the model has (see `AllExits`).
+        """
+        output: Dict[str, Any] = {}
+        own = None if settings is None else self.policy.columns(settings)
+        if self.training or self.always_run_all_exits:
+            found = self.runner.run_all_exits(tokens, self.objective.gradients)
+            answers = self.answer(found.logits.detach(), own, found.signals)
+            output.update(logits=found.logits, **found.signals)
+            if label is not None:
+                batch = ExitBatch(found.logits, label, tokens, self.exit_layers, self.training)
+                output["loss"] = self.objective.loss(batch)
+                known = self._labelled(label)
+                found = rows_of(found, known)
+                if found.signals:
+                    output["loss"] = output["loss"] + signal_loss(found, label[known])
+                self._exit_accuracy(found.logits, label[known])
+        else:
+            if unready := self.policy.unready():
+                raise ConfigurationError(unready)
+            answers = self.runner.run_until_answered(tokens, self.temperatures, self.policy, own)
+            if label is not None:
+                # A probability may be too small for float32: the loss stays a number.
+                smallest = torch.finfo(answers.probs.dtype).tiny
+                log_probs = answers.probs.clamp(min=smallest).log()
+                output["loss"] = torch.nn.functional.nll_loss(log_probs, label)
+        output.update(self._describe(answers))
+        if label is not None:
+            known = self._labelled(label)
+            correct = answers.probs.argmax(dim=-1) == label
+            self._statistics(answers.exit[known], output["confidence"][known], correct[known])
+        return output
+
+    def _labelled(self, label: Tensor) -> Union[Tensor, slice]:
+        # Only training has rows without a label; to pick rows, a GPU must be waited for.
+        return label != UNLABELLED if self.training else slice(None)
+
+    def answer(
+        self,
+        logits: Tensor,
+        settings: Optional[Settings] = None,
+        signals: Optional[Mapping[str, Tensor]] = None,
+    ) -> Answers:
+        """What the policy would have answered, given the logits of all exits.
+
+        # Parameters
+
+        logits : `Tensor`
+            Shape (rows, exits, labels), uncalibrated.
+        settings : `Settings`, optional
+            In place of the policy's own; arrays of shape (rows,) where rows have their own.
+        signals : `Mapping[str, Tensor]`, optional
+            Those of `AllExits`, if the policy needs some.
+        """
+        probs = self.calibrated(logits)
+        arrays = {n: signal.detach().cpu().numpy() for n, signal in (signals or {}).items()}
+        evidence = Evidence(probs.detach().cpu().numpy(), arrays)
+        positions = self.policy.replay(evidence, settings)
+        answered_by = torch.from_numpy(positions).to(probs.device)
+        rows = torch.arange(len(probs), device=probs.device)
+        return Answers(answered_by, probs[rows, answered_by])
+
+    def calibrated(self, logits: Tensor) -> Tensor:
+        """Probabilities of (rows, exits, labels) logits, each exit at its temperature."""
+        temperatures = self.temperatures.to(logits.device)
+        return torch.softmax(logits.float() / temperatures[:, None], dim=-1)
+
+    def make_output_human_readable(self, output_dict: Dict[str, Any]) -> Dict[str, Any]:
+        """Add `label`, and give `probs` by label name. What is not a row's own is left out."""
+        names = self.labels
+        probs = output_dict["probs"].tolist()
+        readable = {k: v for k, v in output_dict.items() if k not in ("loss", "logits", *SIGNALS)}
+        readable["probs"] = [{names[i]: p for i, p in enumerate(row)} for row in probs]
+        readable["label"] = [names[row.index(max(row))] for row in probs]
+        return readable
+
+    def get_metrics(self, reset: bool = False) -> Dict[str, float]:
+        return {**self._statistics.get_metric(reset), **self._exit_accuracy.get_metric(reset)}
+
+    def _get_prediction_device(self) -> int:
+        # AllenNLP's own looks at every parameter, for every batch: a tenth of a short text's time.
+        device = self.temperatures.device
+        return (device.index or 0) if device.type == "cuda" else -1
+
+    def _describe(self, answers: Answers) -> Dict[str, Tensor]:
+        exit_layer = self._layer_of_exit.index_select(0, answers.exit)
+        return {
+            "probs": answers.probs,
+            "confidence": answers.probs.amax(dim=-1),
+            "exit_layer": exit_layer,
+            "layers_run": exit_layer + 1,
+            "layer_speedup": self._speedup_of_exit.index_select(0, answers.exit),
+        }
+
+
+def _on_host(shares: Tensor) -> Optional[np.ndarray]:
+    return shares.cpu().numpy() if bool(shares.any()) else None

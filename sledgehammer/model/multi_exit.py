@@ -1,0 +1,168 @@
+"""The AllenNLP model: one encoder, several exits."""
+
+from functools import partial
+from typing import Any, Optional, Sequence
+
+import torch
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.models import Model
+from allennlp.nn import RegularizerApplicator
+from allennlp.nn.parallel import DdpAccelerator
+
+from sledgehammer.model.base import ExitClassifier
+from sledgehammer.model.policy_config import RegisteredPolicy
+from sledgehammer.network import pretrained
+from sledgehammer.network.encoder import LayeredEncoder, check_supported
+from sledgehammer.network.exit_head import ExitHead
+from sledgehammer.network.precision import FormatRunner, checked_dtype
+from sledgehammer.network.runner import LayerwiseRunner
+from sledgehammer.network.signals import CERTAINTY, DEPTH, DepthHead, checked_signals
+from sledgehammer.objectives import ExitObjective
+
+
+@Model.register("sledgehammer")
+class MultiExitClassifier(ExitClassifier):
+    """A transformer classifier with several exits (Schwartz et al., ACL 2020).
+
+    In training, and in the trainer's validation passes, all exits run. Otherwise (evaluation,
+    prediction) each row stops at the exit that the policy chooses.
+
+    # Parameters
+
+    vocab : `Vocabulary`
+    exit_layers : `Sequence[int]`
+        The layers, counted from 0, after which an exit stands: strictly increasing. Layers above
+        the last one are dropped, so `[23]` is the standard 24-layer baseline and `[12]` an
+        efficient one.
+    model_name : `str`, optional
+        Hub name, local folder or `package:NAME/PATH`. In a training run it is the dataset
+        reader's; a model built elsewhere needs it.
+    pooling : `str`, optional (default = `"first"`)
+        How a layer's states become one vector: `first` (first token, through the transformer's
+        own pooler, as in the paper) or `mean` (over the real tokens).
+    dropout : `float`, optional (default = `0.1`)
+        Before each exit's linear map.
+    objective : `ExitObjective`, optional (default = `joint`)
+    policy : `ExitPolicy`, optional (default = `confidence`)
+    label_namespace : `str`, optional (default = `"labels"`)
+    pretrained_weights : `bool`, optional (default = `True`)
+        Whether to start from pretrained weights. Loading an archive never does.
+    signals : `Sequence[str]`, optional (default = `()`)
+        What policies that learn go by: `certainty` (how sure each exit is to be right), `depth`
+        (which exit is predicted to be the first right one). Their heads learn beside the exits.
+    inference_dtype : `str`, optional (default = `"float32"`)
+        Number format of the layers in evaluation mode: `float32`, `bfloat16` or `float16`.
+        Training, and the weights in an archive, are float32 all the same.
+
+    # Raises
+
+    `ConfigurationError` for exit layers that are empty, unordered or outside of the model, an
+    unknown pooling, signal or number format, an unsupported transformer.
+    """
+
+    runner: FormatRunner
+
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        exit_layers: Sequence[int],  # AllenNLP would turn a List's `true` into layer 1
+        model_name: Optional[str] = None,
+        pooling: str = "first",
+        dropout: float = 0.1,
+        objective: Optional[ExitObjective] = None,
+        policy: Optional[RegisteredPolicy] = None,
+        label_namespace: str = "labels",
+        pretrained_weights: bool = True,
+        signals: Sequence[str] = (),
+        inference_dtype: Any = "float32",  # not str: AllenNLP would make one of anything
+        # AllenNLP's own. With **kwargs it would ask a config for the base's `full_layers` too.
+        regularizer: Optional[RegularizerApplicator] = None,
+        serialization_dir: Optional[str] = None,
+        ddp_accelerator: Optional[DdpAccelerator] = None,
+    ) -> None:
+        encoder = _build_encoder(
+            model_name, exit_layers, serialization_dir, pretrained_weights, pooling
+        )
+        super().__init__(
+            vocab, exit_layers, encoder.full_layers, objective, policy, label_namespace,
+            checked_signals(signals), regularizer=regularizer, serialization_dir=serialization_dir,
+            ddp_accelerator=ddp_accelerator,
+        )  # fmt: skip
+        self.encoder = encoder
+        self.pooling = pooling
+        exits = [
+            ExitHead(layer, encoder.hidden_size, len(self.labels), dropout, CERTAINTY in signals)
+            for layer in exit_layers
+        ]
+        self.exits = torch.nn.ModuleList(exits)
+        self.depth = DepthHead(encoder.hidden_size, len(exits)) if DEPTH in signals else None
+        build = partial(_build_runner, pooling, exits, self.depth)
+        self.runner = FormatRunner(encoder, build, inference_dtype)
+
+    def use_number_format(self, dtype: str) -> None:
+        self.runner.dtype = checked_dtype(dtype)
+        self.runner.forget()
+
+    def train(self, mode: bool = True) -> "MultiExitClassifier":
+        self.runner.forget()
+        return super().train(mode)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        self.runner.forget()
+        return super().load_state_dict(*args, **kwargs)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> "MultiExitClassifier":
+        self.runner.forget()
+        return super()._apply(*args, **kwargs)
+
+    @classmethod
+    def _load(cls, config: Params, *args: Any, **kwargs: Any) -> "Model":
+        # The archive has the weights: the pretrained ones need not even be reachable.
+        config["model"]["pretrained_weights"] = False
+        return super()._load(config, *args, **kwargs)
+
+
+def _build_runner(
+    pooling: str, exits: Sequence[ExitHead], depth: Optional[DepthHead], encoder: LayeredEncoder
+) -> LayerwiseRunner:
+    return LayerwiseRunner(encoder, encoder.pooling(pooling), exits, depth)
+
+
+def _build_encoder(
+    model_name: Optional[str],
+    exit_layers: Sequence[int],
+    directory: Optional[str],
+    pretrained_weights: bool,
+    pooling: str,
+) -> LayeredEncoder:
+    if pooling not in ("first", "mean"):
+        raise ConfigurationError(f"pooling must be 'first' or 'mean', got {pooling!r}")
+    config = pretrained.load_config(model_name, directory)
+    check_supported(config)
+    full_layers = config.num_hidden_layers
+    check_exit_layers(exit_layers, full_layers)
+    num_layers = exit_layers[-1] + 1
+    config.num_hidden_layers = num_layers
+    if pretrained_weights:
+        source = model_name or pretrained.snapshot_source(directory)
+        assert source is not None
+        transformer = pretrained.load_transformer(source, config)
+    else:
+        transformer = pretrained.empty_transformer(config)
+    return LayeredEncoder(transformer, num_layers, full_layers, keep_pooler=pooling == "first")
+
+
+def check_exit_layers(exit_layers: Sequence[int], full_layers: int) -> None:
+    """Raise a `ConfigurationError` unless the layers are some of the model's, in order."""
+    valid = f"strictly increasing layers between 0 and {full_layers - 1}"
+    if not isinstance(exit_layers, (list, tuple)):
+        raise ConfigurationError(f"exit_layers must be a list: {valid}, got {exit_layers!r}")
+    if not exit_layers:
+        raise ConfigurationError(f"exit_layers is empty: give {valid}")
+    if not all(isinstance(layer, int) and not isinstance(layer, bool) for layer in exit_layers):
+        raise ConfigurationError(f"exit_layers must be {valid}, got {exit_layers}")
+    increasing = all(low < high for low, high in zip(exit_layers, exit_layers[1:]))
+    if not increasing or exit_layers[0] < 0 or exit_layers[-1] >= full_layers:
+        raise ConfigurationError(f"exit_layers must be {valid}, got {exit_layers}")

@@ -1,0 +1,1 @@
+"""The torch parts: encoder, exits, and the loop that stops rows."""

@@ -1,0 +1,1 @@
+"""Files, JSON lines and arguments: nothing about exits."""

@@ -1,0 +1,1 @@
+"""What happens around training: callbacks, data loading, fine-tuning, pruning."""

@@ -1,0 +1,207 @@
+"""What happens around training: calibration, and objectives that change from epoch to epoch."""
+
+import logging
+import os
+from typing import Any, Dict, List, Mapping, Optional
+
+import torch
+from allennlp.common.util import dump_metrics
+from allennlp.data import TensorDict
+from allennlp.training import GradientDescentTrainer
+from allennlp.training.callbacks import TrainerCallback
+from torch import Tensor
+
+from sledgehammer.calibration import (
+    TEMPERATURE_BOUNDS,
+    expected_calibration_error,
+    fit_temperatures,
+)
+from sledgehammer.model.fitted_rows import row_hashes
+from sledgehammer.model.metrics import AnswerStatistics
+from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.signals import SIGNALS
+from sledgehammer.policies import exit_shares
+from sledgehammer.training.distributed import gather_rows
+
+logger = logging.getLogger(__name__)
+
+
+@TrainerCallback.register("sledgehammer_calibration")
+class CalibrationCallback(TrainerCallback):
+    """Fits the temperatures after every validation pass and stores them in the model.
+
+    It runs before the trainer saves the best weights, so the archive carries the temperatures of
+    the best epoch. `metrics.json` gets, for each exit, `exit_LAYER_temperature`,
+    `exit_LAYER_ece_before` and `exit_LAYER_ece_after` (expected calibration error), each under
+    `validation_` and `best_validation_`; the policy's figures there are those with the new
+    temperatures. While the run lasts, validation passes run all exits.
+    """
+
+    def __init__(self, serialization_dir: str) -> None:
+        super().__init__(serialization_dir)
+        self._logits: List[Tensor] = []
+        self._signals: Dict[str, List[Tensor]] = {name: [] for name in SIGNALS}
+        self._labels: List[Tensor] = []
+        self._hashes: List[Tensor] = []
+
+    def on_start(
+        self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any
+    ) -> None:
+        super().on_start(trainer, is_primary, **kwargs)
+        self._model.always_run_all_exits = True
+
+    def on_batch(
+        self,
+        trainer: GradientDescentTrainer,
+        batch_inputs: List[TensorDict],
+        batch_outputs: List[Dict[str, Any]],
+        batch_metrics: Dict[str, Any],
+        epoch: int,
+        batch_number: int,
+        is_training: bool,
+        is_primary: bool = True,
+        batch_grad_norm: Optional[float] = None,
+        **kwargs: Any,
+    ) -> None:
+        if is_training:
+            return
+        for inputs, outputs in zip(batch_inputs, batch_outputs):
+            self._logits.append(outputs["logits"].detach().float().cpu())
+            for name in self._model.signals:
+                self._signals[name].append(outputs[name].detach().cpu())
+            label = inputs["label"]
+            assert isinstance(label, Tensor)
+            self._labels.append(label.cpu())
+            self._hashes.append(row_hashes(inputs["tokens"]))  # type: ignore[arg-type]
+
+    def on_epoch(
+        self,
+        trainer: GradientDescentTrainer,
+        metrics: Dict[str, Any],
+        epoch: int,
+        is_primary: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if not self._logits:
+            return  # no validation pass in this epoch
+        logits = gather_rows(torch.cat(self._logits))
+        label = gather_rows(torch.cat(self._labels))
+        hashes = gather_rows(torch.cat(self._hashes))
+        signals = {n: gather_rows(torch.cat(self._signals.pop(n))) for n in self._model.signals}
+        self._signals = {name: [] for name in SIGNALS}
+        self._logits, self._labels, self._hashes = [], [], []
+        found = calibrate(self._model, logits, label, signals)
+        self._model.seen.temperatures = hashes.to(self._model.temperatures.device)
+        tracker = trainer._metric_tracker
+        prefixes = ["validation_"] + ["best_validation_"] * tracker.is_best_so_far()
+        for prefix in prefixes:
+            _replace(metrics, found, self._model.exit_layers, prefix)
+        if tracker.is_best_so_far():
+            # What a recovered run reports about the best epoch comes from here.
+            _replace(tracker.best_epoch_metrics, found, self._model.exit_layers)
+        if is_primary and self.serialization_dir:
+            file_name = f"metrics_epoch_{epoch}.json"
+            dump_metrics(os.path.join(self.serialization_dir, file_name), metrics)
+
+    def on_end(self, trainer: GradientDescentTrainer, **kwargs: Any) -> None:  # type: ignore[override]
+        self._model.always_run_all_exits = False
+
+    @property
+    def _model(self) -> MultiExitClassifier:
+        return _model_of(self.trainer)
+
+
+@TrainerCallback.register("sledgehammer_objective")
+class ObjectiveCallback(TrainerCallback):
+    """Tells the model's objective that a run begins, and how far it is.
+
+    # Raises
+
+    `ConfigurationError`, at the start of a run, if the objective does not fit the model.
+    """
+
+    def on_start(
+        self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any
+    ) -> None:
+        super().on_start(trainer, is_primary, **kwargs)
+        model = _model_of(trainer)
+        model.objective.begin(model.labels, self.serialization_dir)
+        self._begin_epoch(trainer, trainer._start_after_epochs_completed)  # recovered: not 0
+
+    def on_epoch(self, trainer: GradientDescentTrainer, *args: Any, **kwargs: Any) -> None:
+        self._begin_epoch(trainer, kwargs["epoch"] + 1)
+
+    @staticmethod
+    def _begin_epoch(trainer: GradientDescentTrainer, done: int) -> None:
+        model = _model_of(trainer)
+        model.objective.begin_epoch(min(done / trainer._num_epochs, 1.0))
+        for weight in model.parameters():
+            # Old optimizers set gradients to zero; those of a frozen weight would let its momentum
+            # move it on.
+            weight.grad = None
+
+
+def _model_of(trainer: Optional[GradientDescentTrainer]) -> MultiExitClassifier:
+    assert trainer is not None, "training has not begun"
+    model = trainer.model
+    assert isinstance(model, MultiExitClassifier), "this callback is for sledgehammer models"
+    return model
+
+
+def calibrate(
+    model: MultiExitClassifier,
+    logits: Tensor,
+    label: Tensor,
+    signals: Optional[Mapping[str, Tensor]] = None,
+) -> Dict[str, float]:
+    """Set the model's temperatures, and what budgets go by, from logits of all exits.
+
+    # Parameters
+
+    model : `MultiExitClassifier`
+    logits : `Tensor`
+        Shape (rows, exits, labels), uncalibrated, on the CPU.
+    label : `Tensor`
+        Shape (rows,), on the CPU.
+    signals : `Mapping[str, Tensor]`, optional
+        Those of the model, on the CPU, by name.
+
+    # Returns
+
+    Temperature and expected calibration error of each exit, and the policy's figures, by name.
+    """
+    temperatures = fit_temperatures(logits, label)
+    device = model.temperatures.device
+    model.temperatures.copy_(torch.tensor(temperatures))
+    found: Dict[str, float] = {}
+    for position, (layer, temperature) in enumerate(zip(model.exit_layers, temperatures)):
+        if temperature >= 0.99 * TEMPERATURE_BOUNDS[1]:
+            logger.warning(
+                "The exit at layer %d has learned nothing yet: its temperature is at "
+                "the upper bound, %.1f.",
+                layer,
+                TEMPERATURE_BOUNDS[1],
+            )
+        found[f"exit_{layer}_temperature"] = temperature
+        for when, divisor in (("before", 1.0), ("after", temperature)):
+            probs = torch.softmax(logits[:, position] / divisor, dim=-1)
+            confidence, predicted = probs.max(dim=-1)
+            error = expected_calibration_error(confidence, predicted == label)
+            found[f"exit_{layer}_ece_{when}"] = error
+    model.store_shares(exit_shares(model.calibrated(logits.to(device)).cpu().numpy()))
+    answers = model.answer(logits.to(device), signals=signals)
+    confidence, predicted = answers.probs.cpu().max(dim=-1)
+    statistics = AnswerStatistics(model.exit_layers, model.full_layers)
+    statistics(answers.exit.cpu(), confidence, predicted == label)
+    found.update(statistics.details())
+    return found
+
+
+def _replace(
+    metrics: Dict[str, Any], found: Dict[str, float], exit_layers: List[int], prefix: str = ""
+) -> None:
+    """Put the calibrated figures in the place of the uncalibrated ones."""
+    for layer in exit_layers:
+        # An exit that answered nothing has no accuracy: the old one must not stay.
+        metrics.pop(f"{prefix}accuracy_at_exit_{layer}", None)
+    metrics.update({f"{prefix}{name}": value for name, value in found.items()})

@@ -1,0 +1,130 @@
+"""Some more epochs of training for a model that came out of an archive."""
+
+import copy
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Iterable, Optional, Sequence
+
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.util import prepare_environment
+from allennlp.data import DataLoader, DatasetReader, Instance
+from allennlp.training import Trainer
+from allennlp.training.callbacks import TrainerCallback
+
+from sledgehammer.dataset_readers.base import TOKENISED_TOGETHER, Row, TransformerReader
+from sledgehammer.model.archives import copy_folder
+from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.pretrained import SNAPSHOT
+
+_SEEDS = ("random_seed", "numpy_seed", "pytorch_seed")
+
+
+class GivenRows(DatasetReader):
+    """Reads rows that are there already, whatever the path.
+
+    # Parameters
+
+    reader : `TransformerReader`
+        Makes instances of them.
+    rows : `Sequence[Row]`
+    """
+
+    def __init__(self, reader: TransformerReader, rows: Sequence[Row]) -> None:
+        super().__init__()
+        self._reader = reader
+        self._rows = rows
+
+    def _read(self, file_path: Any) -> Iterable[Instance]:
+        for start in range(0, len(self._rows), TOKENISED_TOGETHER):
+            yield from self._reader.instances(self._rows[start : start + TOKENISED_TOGETHER])
+
+
+def adapted(
+    config: Dict[str, Any], epochs: int, learning_rate: Optional[float], cuda_device: int
+) -> Dict[str, Any]:
+    """An archive's config for some more epochs.
+
+    Trainer callbacks that are not registered here are left out, with a warning: the program that
+    trained the archive may have had its own, such as a progress bar.
+
+    # Parameters
+
+    epochs : `int`
+        At least 1.
+    learning_rate : `float`, optional
+        In the place of `trainer.optimizer.lr`; rates of parameter groups stay.
+    cuda_device : `int`
+        -1 for the CPU.
+    """
+    changed = copy.deepcopy(config)
+    trainer = changed["trainer"]
+    trainer["num_epochs"] = epochs
+    trainer["cuda_device"] = cuda_device
+    trainer["callbacks"] = list(filter(_is_known, trainer.get("callbacks", [])))
+    if learning_rate is not None:
+        trainer.setdefault("optimizer", {})["lr"] = learning_rate
+    return changed
+
+
+def fine_tune(
+    archive: str,
+    model: MultiExitClassifier,
+    reader: TransformerReader,
+    rows: Sequence[Row],
+    validation_rows: Sequence[Row],
+    config: Dict[str, Any],
+) -> None:
+    """Train a model in place, by AllenNLP's trainer; it ends with the weights of the best epoch.
+
+    # Parameters
+
+    archive : `str`
+        Where the model came from.
+    rows, validation_rows : `Sequence[Row]`
+        Labelled. The trainer judges epochs, and fits the temperatures, on the latter.
+    config : `Dict[str, Any]`
+        The archive's, adapted: its `trainer`, `data_loader` and seeds are used.
+
+    # Raises
+
+    `ConfigurationError` for a config that AllenNLP refuses.
+    """
+    prepare_environment(Params({name: config[name] for name in _SEEDS if name in config}))
+    sorted_by_length = {"type": "sledgehammer_sorted", "batch_size": 64}
+    with tempfile.TemporaryDirectory() as directory:
+        # As in any training run, the tokenizer is there: objectives may look for it.
+        copy_folder(archive, SNAPSHOT, Path(directory))
+        trainer = Trainer.from_params(
+            Params(copy.deepcopy(config["trainer"])),
+            model=model,
+            data_loader=_loader(config["data_loader"], model, reader, rows),
+            validation_data_loader=_loader(sorted_by_length, model, reader, validation_rows),
+            serialization_dir=directory,
+        )
+        trainer.train()
+    model.get_metrics(reset=True)
+    model.eval()
+
+
+def _loader(
+    config: Dict[str, Any],
+    model: MultiExitClassifier,
+    reader: TransformerReader,
+    rows: Sequence[Row],
+) -> DataLoader:
+    params = Params(copy.deepcopy(config))
+    loader = DataLoader.from_params(params, reader=GivenRows(reader, rows), data_path="rows")
+    loader.index_with(model.vocab)
+    return loader
+
+
+def _is_known(callback: Any) -> bool:
+    name = callback if isinstance(callback, str) else callback["type"]
+    try:
+        TrainerCallback.by_name(name)
+    except ConfigurationError:
+        print(f"warning: no trainer callback {name!r} here: left out", file=sys.stderr)
+        return False
+    return True

@@ -1,0 +1,105 @@
+"""Pictures are written whole; the page is looked at in a real browser where there is one."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Iterator
+from xml.etree import ElementTree
+
+import pytest
+import torch
+from allennlp.common.checks import ConfigurationError
+
+from sledgehammer.analysis.plots import Line, check_plot, plot_reliability, plot_tradeoff
+from sledgehammer.analysis.tradeoff import Point
+
+CURVE = [
+    Point(0.0, 0.8, 0.8, 1.0, 6.0, 0.02, {0: 1.0, 5: 0.0}),
+    Point(0.7, 0.9, 0.9, 3.0, 2.0, 0.02, {0: 0.6, 5: 0.4}),
+    Point(1.0, 0.92, 0.92, 6.0, 1.0, 0.02, {0: 0.0, 5: 1.0}),
+]
+LINES = [Line("confidence", CURVE), Line("oracle", [CURVE[1]], "marks")]
+
+
+@pytest.mark.parametrize(
+    "suffix, begins", [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
+def test_images(tmp_path: Path, suffix: str, begins: bytes) -> None:
+    plot_tradeoff(LINES, tmp_path / f"curve.{suffix}", "title", CURVE[1])
+    correct = torch.tensor([True, False, True])
+    confidence = torch.tensor([0.9, 0.6, 0.8])
+    exits = {0: (confidence, confidence**2, correct), 5: (confidence, confidence, correct)}
+    plot_reliability(exits, tmp_path / f"reliability.{suffix}", "title")
+    for name in ("curve", "reliability"):
+        assert (tmp_path / f"{name}.{suffix}").read_bytes().startswith(begins)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_curve_is_drawn_where_its_points_are(tmp_path: Path) -> None:
+    plot_tradeoff(LINES, tmp_path / "curve.svg", "My title")
+    text = (tmp_path / "curve.svg").read_text()
+    ElementTree.fromstring(text)
+    assert "My title" in text and "layer speedup" in text
+
+
+def test_plots_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="must end in one of .png, .svg, .pdf, .html"):
+        check_plot(tmp_path / "curve.gif", pages=True)
+    with pytest.raises(ConfigurationError, match="must end in one of .png, .svg, .pdf$"):
+        check_plot(tmp_path / "curve.html", pages=False)
+    with pytest.raises(ConfigurationError, match="no folder"):
+        check_plot(tmp_path / "missing/curve.png", pages=True)
+    monkeypatch.setitem(__import__("sys").modules, "plotly", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'allennlp-sledgehammer\[plot\]'"):
+        check_plot(tmp_path / "curve.html", pages=True)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs Chromium and its driver (Debian: apt install chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
+        "disable-component-update", "disable-sync", "window-size=1000,700",
+        f"user-data-dir={tmp_path / 'profile'}",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    window = webdriver.Chrome(options=options, service=Service(driver))
+    yield window
+    window.quit()
+
+
+def test_hovering_a_point_shows_its_figures(tmp_path: Path, browser: Any) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    page = tmp_path / "curve.html"
+    plot_tradeoff(LINES, page, "My title", CURVE[1])
+    assert 'src="http' not in page.read_text(), "the page must need nothing else"
+    browser.get(page.as_uri())
+    points = WebDriverWait(browser, 30).until(
+        lambda b: b.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace:first-child .point")
+    )
+    assert len(points) == len(CURVE)
+    first = points[0].rect
+    root = browser.find_element(By.TAG_NAME, "body")
+    middle = root.rect["width"] / 2, root.rect["height"] / 2
+    ActionChains(browser).move_to_element_with_offset(
+        root,
+        int(first["x"] + first["width"] / 2 - root.rect["x"] - middle[0]),
+        int(first["y"] + first["height"] / 2 - root.rect["y"] - middle[1]),
+    ).perform()
+    hover = WebDriverWait(browser, 30).until(
+        lambda b: b.find_elements(By.CSS_SELECTOR, ".hoverlayer .hovertext")
+    )
+    text = " ".join(element.text for element in hover)
+    assert "threshold 0" in text and "accuracy 80.0%" in text and "layer speedup 6.00x" in text
+    assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []

@@ -1,0 +1,56 @@
+"""With two real workers."""
+
+from pathlib import Path
+from typing import Any, Dict
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from sledgehammer.model.metrics import AnswerStatistics, ExitAccuracy
+from sledgehammer.training.distributed import gather_rows
+
+ROWS = torch.arange(14.0).reshape(7, 2)
+ANSWERED_BY = torch.tensor([0, 1, 1, 0, 1, 1, 0])
+CONFIDENCE = torch.tensor([0.5, 0.9, 0.7, 0.6, 0.8, 0.9, 1.0])
+CORRECT = torch.tensor([True, True, False, True, False, True, True])
+SHARES = {"unequal": (slice(0, 5), slice(5, 7)), "none for one": (slice(0, 0), slice(0, 7))}
+"""The rows of each worker: not the same number."""
+
+
+def figures(rows: slice) -> Dict[str, float]:
+    statistics, accuracy = AnswerStatistics([0, 3], 4), ExitAccuracy([0, 3])
+    statistics(ANSWERED_BY[rows], CONFIDENCE[rows], CORRECT[rows])
+    logits = torch.stack([ROWS, -ROWS], dim=1)[rows]
+    accuracy(logits, ANSWERED_BY[rows])
+    return {**statistics.get_metric(reset=True), **accuracy.get_metric(reset=True)}
+
+
+def worker(rank: int, directory: str) -> None:
+    dist.init_process_group("gloo", f"file://{directory}/store", rank=rank, world_size=2)
+    found: Dict[str, Dict[str, Any]] = {}
+    for name, shares in SHARES.items():
+        rows = shares[rank]
+        found[name] = {
+            "figures": figures(rows),
+            "rows": gather_rows(ROWS[rows]),
+            "labels": gather_rows(ANSWERED_BY[rows]),
+        }
+    torch.save(found, f"{directory}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_alone_nothing_is_gathered() -> None:
+    assert gather_rows(ROWS) is ROWS
+
+
+def test_two_workers_know_what_one_would(tmp_path: Path) -> None:
+    mp.spawn(worker, (str(tmp_path),), nprocs=2)
+    expected = figures(slice(None))
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt")
+        for name in SHARES:
+            assert torch.equal(found[name]["rows"], ROWS)
+            assert torch.equal(found[name]["labels"], ANSWERED_BY)
+            assert found[name]["figures"] == pytest.approx(expected)
