@@ -50,7 +50,7 @@ def model(vocab: Vocabulary) -> MultiExitClassifier:
 @pytest.fixture(scope="session")
 def tiny_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An archive of `fixtures/tiny.jsonnet`: exits after layers 0, 2 and 3. Not to be changed."""
-    from tests.training import train
+    from tests.tiny_training import train
 
     directory = tmp_path_factory.mktemp("tiny") / "run"
     train(directory)

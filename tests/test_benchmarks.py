@@ -11,7 +11,7 @@ from benchmarks import batching, overhead
 from benchmarks.material import Material, parser, prepare
 from sledgehammer.benchmark.plain import PlainClassifier
 from sledgehammer.model.multi_exit import MultiExitClassifier
-from tests.training import DEV
+from tests.tiny_training import DEV
 
 
 @pytest.fixture

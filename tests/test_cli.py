@@ -10,7 +10,7 @@ from sledgehammer.calibration import fit_temperature
 from sledgehammer.dataset_readers import SstReader
 from tests.cli import allennlp
 from tests.conftest import TINY_BERT
-from tests.training import DEV, dev_logits, load
+from tests.tiny_training import DEV, dev_logits, load
 
 
 @pytest.fixture(scope="module")

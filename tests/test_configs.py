@@ -12,7 +12,7 @@ from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.policies import ConfidencePolicy
 from tests.conftest import ROOT
-from tests.training import dotted
+from tests.tiny_training import dotted
 
 PAPER = ("ag_news", "imdb", "sst", "snli", "multinli")
 ALL = (*PAPER, "quickstart")

@@ -13,7 +13,7 @@ from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from tests.conftest import FIXTURES
-from tests.training import DEV, dev_logits
+from tests.tiny_training import DEV, dev_logits
 
 TRAIN = str(FIXTURES / "sst/train.txt")
 

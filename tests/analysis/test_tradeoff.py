@@ -18,7 +18,7 @@ from sledgehammer.model.archives import Opened
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.policies import ConfidencePolicy
 from tests.conftest import FIXTURES
-from tests.training import load
+from tests.tiny_training import load
 
 LAYERS = [0, 2, 5]
 

@@ -6,7 +6,7 @@ from sledgehammer.benchmark.settings_timing import measure
 from sledgehammer.dataset_readers import SstReader
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.multi_exit import MultiExitClassifier
-from tests.training import DEV
+from tests.tiny_training import DEV
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])

@@ -10,7 +10,7 @@ from sledgehammer.commands.tradeoff import TradeoffCommand
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.archives import open_archive
 from tests.cli import run_command
-from tests.training import DEV
+from tests.tiny_training import DEV
 
 
 def test_what_changes_is_reported(

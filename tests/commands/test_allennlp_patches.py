@@ -13,7 +13,7 @@ from sledgehammer.commands.allennlp_patches import loader
 from sledgehammer.engine import cli
 from sledgehammer.engine.manifest import MANIFEST
 from tests.conftest import ROOT
-from tests.training import DEV
+from tests.tiny_training import DEV
 
 
 @pytest.fixture

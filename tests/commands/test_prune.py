@@ -20,7 +20,7 @@ from sledgehammer.model.archives import open_archive
 from sledgehammer.training.pruning import shapes
 from tests.cli import allennlp, refused, run_command
 from tests.conftest import FIXTURES, TINY_BERT
-from tests.training import DEV, load, train
+from tests.tiny_training import DEV, load, train
 
 TRAIN = str(FIXTURES / "sst/train.txt")
 HALF = ["--heads", "0.5", "--width", "0.25"]

@@ -12,7 +12,7 @@ from sledgehammer.commands.tradeoff import TradeoffCommand
 from sledgehammer.model.archives import open_archive
 from tests.cli import allennlp, refused, run_command
 from tests.conftest import FIXTURES
-from tests.training import DEV
+from tests.tiny_training import DEV
 
 TRAIN = str(FIXTURES / "sst/train.txt")
 

@@ -8,7 +8,7 @@ from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.dataset_readers import UnlabelledReader
 from tests.conftest import FIXTURES, TINY_BERT
-from tests.training import train
+from tests.tiny_training import train
 
 
 @pytest.fixture

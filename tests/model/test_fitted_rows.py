@@ -9,7 +9,7 @@ from sledgehammer.dataset_readers import SstReader
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.fitted_rows import SeenRows, row_hashes
 from sledgehammer.model.multi_exit import MultiExitClassifier
-from tests.training import DEV, load
+from tests.tiny_training import DEV, load
 
 
 def tokens(*rows: "list[int]") -> "dict[str, torch.Tensor]":

@@ -10,7 +10,7 @@ from allennlp.models import load_archive
 
 from sledgehammer.objectives import RandomExitObjective
 from tests.conftest import TINY_BERT
-from tests.training import load, train
+from tests.tiny_training import load, train
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from sledgehammer.network.pretrained import load_config, load_transformer
 from sledgehammer.objectives import RandomExitObjective
 from sledgehammer.policies import ConfidencePolicy
 from tests.conftest import FIXTURES, ROOT, TINY_BERT
-from tests.training import DEV, batch_of_dev
+from tests.tiny_training import DEV, batch_of_dev
 
 
 class TestWithAllenNlpsChecks(ModelTestCase):

@@ -17,7 +17,7 @@ from sledgehammer.network.precision import FormatRunner, checked_dtype
 from sledgehammer.network.runner import LayerwiseRunner
 from tests.conftest import TINY_BERT
 from tests.network.test_encoder import CONFIGS, LAYERS, build, padded_batch
-from tests.training import batch_of_dev, load
+from tests.tiny_training import batch_of_dev, load
 
 
 @pytest.fixture

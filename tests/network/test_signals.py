@@ -12,7 +12,7 @@ from sledgehammer.dataset_readers import SstReader
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.signals import AllExits, signal_loss
 from tests.conftest import TINY_BERT
-from tests.training import batch_of_dev
+from tests.tiny_training import batch_of_dev
 
 
 @pytest.fixture

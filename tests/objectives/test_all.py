@@ -10,7 +10,7 @@ from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.dataset_readers import SstReader
 from sledgehammer.objectives import ExitObjective, JointObjective
-from tests.training import dev_logits, load, train
+from tests.tiny_training import dev_logits, load, train
 
 NAMES = ExitObjective.list_available()
 

@@ -12,7 +12,7 @@ from allennlp.models import load_archive
 
 from sledgehammer.objectives import DistillationObjective, ExitBatch
 from sledgehammer.objectives.base import divergence, exit_losses
-from tests.training import train
+from tests.tiny_training import train
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from sledgehammer.network.runner import GradientFlow
 from sledgehammer.objectives import SelfDistillationObjective, TwoStageObjective
 from sledgehammer.objectives.base import StagedObjective, divergence
 from tests.objectives.batches import batch_of, exits_that_learn, losses_of, random_batch
-from tests.training import train
+from tests.tiny_training import train
 
 STAGED = [TwoStageObjective, SelfDistillationObjective]
 

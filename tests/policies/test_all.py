@@ -28,7 +28,7 @@ from sledgehammer.policies import Evidence, ExitPolicy, Setting, Settings, exit_
 from tests.conftest import FIXTURES, TINY_BERT
 from tests.network.test_runner import batch_of, random_rows
 from tests.policies.seen import LAYERS, bound, random_evidence
-from tests.training import train
+from tests.tiny_training import train
 
 NAMES = RegisteredPolicy.list_available()
 EXITS = 4

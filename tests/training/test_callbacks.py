@@ -14,7 +14,7 @@ from sledgehammer.dataset_readers import SstReader
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.policies import exit_shares
 from sledgehammer.training.callbacks import calibrate
-from tests.training import dev_logits, load, train
+from tests.tiny_training import dev_logits, load, train
 
 
 def assert_calibrated_on_dev(

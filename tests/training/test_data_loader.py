@@ -13,7 +13,7 @@ from sledgehammer.dataset_readers import SstReader
 from sledgehammer.training.data_loader import SortedDataLoader
 from tests.cli import allennlp
 from tests.conftest import FIXTURES
-from tests.training import DEV
+from tests.tiny_training import DEV
 
 TRAIN = str(FIXTURES / "sst/train.txt")
 

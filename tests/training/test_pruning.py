@@ -34,7 +34,7 @@ from tests.network.test_encoder import (
     padded_batch,
     reference,
 )
-from tests.training import batch_of_dev
+from tests.tiny_training import batch_of_dev
 
 HEADS = ["bert", "bert-relative", "camembert", "distilbert", "electra", "electra-narrow",
          "roberta", "xlm-roberta"]  # fmt: skip
