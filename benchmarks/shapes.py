@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, BertConfig
 
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.benchmark.machine import describe_machine
-from sledgehammer.benchmark.rounds import Setting, time_contenders
+from sledgehammer.benchmark.rounds import Workload, time_contenders
 from sledgehammer.commands.base import write_json
 from sledgehammer.commands.benchmark_report import print_group
 from sledgehammer.engine.runtimes import usable_cores
@@ -116,10 +116,10 @@ def measure(name: str, arguments: argparse.Namespace, folder: Path) -> Dict[str,
     exits = exits_of(arguments.shares, arguments.rows)
     last = [len(shape["exits"]) - 1] * arguments.rows if name in TOO_LARGE else None
     forced = {c.name: exits if c.name.startswith("exits") else last for c in contenders}
-    setting = Setting(
+    workload = Workload(
         texts(arguments.rows, arguments.words), forced, arguments.batch_sizes, arguments.rounds
     )
-    results, profiles = time_contenders(contenders, usable_cores(), setting)
+    results, profiles = time_contenders(contenders, usable_cores(), workload)
     mean_layers = sum(shape["exits"][exit] + 1 for exit in exits) / len(exits)
     speedup = shape["layers"] / mean_layers
     print(f"\n{name}: {mean_layers:.2f} layers on average, layer speedup {speedup:.2f}x")

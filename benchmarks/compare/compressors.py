@@ -16,7 +16,7 @@ from sledgehammer.analysis.all_exits import run_all_exits
 from sledgehammer.analysis.selection import Wish, choose
 from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.benchmark.contenders import Contender
-from sledgehammer.benchmark.rounds import Result, Setting, time_contenders
+from sledgehammer.benchmark.rounds import Result, Workload, time_contenders
 from sledgehammer.dataset_readers.base import TransformerReader
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.runtimes import usable_cores
@@ -75,8 +75,8 @@ def measure_compressors(dataset: Dataset, data: Optional[str], out: Path) -> Lis
         contenders.append(Contender(each.name, kind, path, points["validation"].setting))
     rows = read_rows(open_archive(contenders[0].path).reader, test_path(dataset, data))
     texts = [row.texts for row in rows[:: max(1, len(rows) // TIMED_ROWS)][:TIMED_ROWS]]
-    setting = Setting(texts, {}, [1], ROUNDS)
-    results, _ = time_contenders(contenders, usable_cores(), setting)
+    workload = Workload(texts, {}, [1], ROUNDS)
+    results, _ = time_contenders(contenders, usable_cores(), workload)
     reference = next(result for result in results if result.contender == ALL[0].name)
     return [
         {"name": result.contender, **_figures(result, reference, chosen[result.contender]["test"])}

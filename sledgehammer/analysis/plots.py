@@ -1,11 +1,14 @@
-"""The curve and the calibration as pictures."""
+"""Draw curves and calibration as pictures."""
 
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
+import numpy as np
 from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
+from sledgehammer.analysis.page import write_page
+from sledgehammer.analysis.series import BAND_NAME, Series, drawn_bands, legend_names
 from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.calibration import bin_counts
 from sledgehammer.support.files import check_writable, replacing
@@ -14,17 +17,8 @@ IMAGES = (".png", ".svg", ".pdf")
 PAGE = ".html"
 
 
-class Line(NamedTuple):
-    """A curve, or a single point of it, in the trade-off plot."""
-
-    name: str
-    points: List[Point]
-    style: str = "line"
-    """`line`, `dashed`, or `marks` for points that nothing lies between."""
-
-
 def check_plot(target: Path, pages: bool) -> None:
-    """Raise a `ConfigurationError` if a plot can't be written to `target`."""
+    """Raise a `ConfigurationError` if a plot cannot be written to `target`."""
     check_writable(target, (*IMAGES, PAGE) if pages else IMAGES)
     try:
         import matplotlib  # noqa: F401
@@ -36,18 +30,22 @@ def check_plot(target: Path, pages: bool) -> None:
 
 
 def plot_tradeoff(
-    lines: Sequence[Line], target: Path, title: str, chosen: Optional[Point] = None
+    series: Sequence[Series], target: Path, title: str, chosen: Optional[Point] = None
 ) -> None:
-    """Accuracy against layer speedup: an image, or for `.html` one self-contained page."""
-    draw = _tradeoff_page if target.suffix == PAGE else _tradeoff_image
+    """Draw accuracy against layer speedup: an image, or for `.html` one self-contained page."""
     with replacing(target) as partial:
-        draw(lines, partial, target.suffix, title, chosen)
+        if target.suffix == PAGE:
+            write_page(series, legend_names(series), partial, title, chosen)
+        else:
+            _tradeoff_image(series, partial, target.suffix, title, chosen)
 
 
 def plot_reliability(
     exits: Dict[int, Tuple[Tensor, Tensor, Tensor]], target: Path, title: str
 ) -> None:
-    """Reliability diagrams: accuracy against confidence, one panel an exit.
+    """Draw reliability diagrams: accuracy against confidence, one panel an exit.
+
+    The axes begin where the rows do: with two labels no confidence is below a half.
 
     # Parameters
 
@@ -55,100 +53,92 @@ def plot_reliability(
         By layer: confidence before and after, each (rows,), and whether the answers are right.
     """
     plt = pyplot()
+    width = max(2.9 * len(exits), 5.0)
     figure, panels = plt.subplots(
-        2, len(exits), figsize=(2.9 * len(exits), 4.4), squeeze=False, sharex=True,
+        2, len(exits), figsize=(width, 4.4), squeeze=False, sharex=True, sharey="row",
         gridspec_kw={"height_ratios": [3, 1]}, layout="constrained",
     )  # fmt: skip
+    lowest_confidence, lowest_accuracy = 1.0, 1.0
     for (layer, (before, after, correct)), (upper, lower) in zip(exits.items(), panels.T):
-        upper.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+        upper.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfect")
         for name, confidence, color in (("before", before, "C1"), ("after", after, "C0")):
             count, right, total = bin_counts(confidence, correct)
             filled = count > 0
-            upper.plot(
-                (total / count)[filled], (right / count)[filled], ".-", color=color, label=name
-            )
-            lower.stairs(
-                count.numpy(), [i / len(count) for i in range(len(count) + 1)], color=color
-            )
-        upper.set(title=f"exit at layer {layer}", ylim=(-0.02, 1.02))
-        lower.set(xlabel="confidence", xlim=(0, 1))
+            accuracy = (right / count)[filled]
+            upper.plot((total / count)[filled], accuracy, ".-", color=color, label=name)
+            edges = [i / len(count) for i in range(len(count) + 1)]
+            lower.stairs(count.numpy(), edges, color=color)
+            first = edges[int(filled.nonzero()[0])]
+            lowest_confidence = min(lowest_confidence, first)
+            lowest_accuracy = min(lowest_accuracy, float(accuracy.min()))
+        upper.set_title(f"exit at layer {layer}")
+        lower.set_xlabel("confidence")
+    panels[1][0].set_xlim(lowest_confidence, 1)
+    bottom = min(lowest_confidence, lowest_accuracy)
+    panels[0][0].set_ylim(bottom - 0.03 * (1 - bottom), 1 + 0.03 * (1 - bottom))
     panels[0][0].set_ylabel("accuracy")
     panels[1][0].set_ylabel("rows")
-    panels[0][0].legend(frameon=False)
-    figure.suptitle(title)
+    panels[0][0].legend(frameon=False, fontsize="small")
+    figure.suptitle(literally(title))
     with replacing(target) as partial:
         figure.savefig(partial, format=target.suffix[1:], dpi=160)
     plt.close(figure)
 
 
 def _tradeoff_image(
-    lines: Sequence[Line], target: Path, suffix: str, title: str, chosen: Optional[Point]
+    series: Sequence[Series], target: Path, suffix: str, title: str, chosen: Optional[Point]
 ) -> None:
     plt = pyplot()
-    figure, axes = plt.subplots(figsize=(7, 4.4), layout="constrained")
-    for name, points, style in lines:
-        axes.plot(
-            [p.layer_speedup for p in points],
-            [100 * p.accuracy for p in points],
-            {"line": "-", "dashed": "--", "marks": "o"}[style],
-            label=name,
-        )
+    figure, axes = plt.subplots(figsize=(7.5, 4.8), layout="constrained")
+    names = legend_names(series)
+    for one, name, band in zip(series, names, drawn_bands(series, names)):
+        x, y = [p.layer_speedup for p in one.points], [100 * p.accuracy for p in one.points]
+        # Through the gaps of a curve that lies on another the lower one can be seen.
+        lies_on = one.style == "line" and name != one.name
+        style = {"line": (0, (4, 4)) if lies_on else "-", "dashed": "--", "marks": "none"}
+        (drawn,) = axes.plot(
+            x, y, label=literally(name), linestyle=style[one.style],
+            marker="o" if one.style == "marks" else "none",
+        )  # fmt: skip
+        for label, at_x, at_y in zip(one.labels, x, y):
+            axes.annotate(
+                literally(label), (at_x, at_y), xytext=(6, 3), textcoords="offset points",
+                fontsize="x-small", color=drawn.get_color(),
+            )  # fmt: skip
+        if band is not None:
+            low, high = (100 * np.array(edge) for edge in (band.low, band.high))
+            axes.fill_between(
+                band.layer_speedup, low, high, alpha=0.18, linewidth=0,
+                color=drawn.get_color(), label=literally(f"{one.name}: {BAND_NAME}"),
+            )  # fmt: skip
     if chosen is not None:
         axes.plot(
             chosen.layer_speedup, 100 * chosen.accuracy, "*", markersize=14, color="black",
             label=f"chosen: {chosen.name} {chosen.setting:.4g}",
         )  # fmt: skip
-    axes.set(xlabel="layer speedup", ylabel="accuracy (%)", title=title)
+    axes.set(xlabel="layer speedup", ylabel="accuracy (%)")
+    axes.set_title(literally(title), fontsize="medium")
+    axes.margins(x=0.08)  # for the labels of the outermost points
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, fontsize="small")
     figure.savefig(target, format=suffix[1:], dpi=160)
     plt.close(figure)
 
 
-def _tradeoff_page(
-    lines: Sequence[Line], target: Path, suffix: str, title: str, chosen: Optional[Point]
-) -> None:
-    import plotly.graph_objects as go
+def literally(text: str) -> str:
+    """Have matplotlib draw a user's text as it is: no formula between dollar signs.
 
-    figure = go.Figure()
-    for name, points, style in lines:
-        figure.add_scatter(
-            x=[p.layer_speedup for p in points],
-            y=[p.accuracy for p in points],
-            name=name,
-            mode="markers" if style == "marks" else "lines+markers",
-            marker={"size": 10 if style == "marks" else 4},
-            line={"dash": "dash" if style == "dashed" else "solid"},
-            text=[_hover(name, p) for p in points],
-            hovertemplate="%{text}<extra></extra>",
-        )
-    if chosen is not None:
-        figure.add_scatter(
-            x=[chosen.layer_speedup], y=[chosen.accuracy], name="chosen", mode="markers",
-            marker={"size": 16, "symbol": "star", "color": "black"},
-            text=[_hover("chosen", chosen)], hovertemplate="%{text}<extra></extra>",
-        )  # fmt: skip
-    figure.update_layout(
-        title=title, template="plotly_white", hovermode="closest",
-        xaxis_title="layer speedup", yaxis={"title": "accuracy", "tickformat": ".1%"},
-    )  # fmt: skip
-    target.write_text(figure.to_html(include_plotlyjs=True), encoding="utf-8")
-
-
-def _hover(name: str, point: Point) -> str:
-    shares = ", ".join(f"{share:.0%} at {layer}" for layer, share in point.shares.items())
-    setting = "" if point.setting is None else f"{point.name} {point.setting:.4g}<br>"
-    return (
-        f"<b>{name}</b><br>{setting}accuracy {point.accuracy:.1%}<br>"
-        f"layer speedup {point.layer_speedup:.2f}x ({point.mean_layers:.2f} layers)<br>"
-        f"exits: {shares}"
-    )
+    It leaves names that begin with an underscore out of legends; a space before them helps.
+    """
+    escaped = text.replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
 
 
 def pyplot() -> Any:
+    """Return `matplotlib.pyplot`, drawing without a screen."""
     import matplotlib
 
-    matplotlib.use("Agg")  # no screen is needed
+    matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     return plt

@@ -1,4 +1,4 @@
-"""What can be timed: exported engines, archives, and models without exits."""
+"""Open what can be timed: exported engines, archives, and models without exits."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from sledgehammer.policies import Decision, Evidence, ExitPolicy, Setting, Setti
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to time, as its process is told.
+    """Describe something to time; its worker process opens it from this.
 
     # Parameters
 
@@ -27,6 +27,10 @@ class Contender:
         Of transformers' model.
     exit : `int`, optional (default = `-1`)
         The position of the exit at whose layer transformers' model is cut.
+    overrides : `str`, optional (default = `""`)
+        JSON that changes an archive's config; an exported model has none to change.
+    cuda_device : `int`, optional (default = `-1`)
+        The GPU that an archive runs on; -1 is the CPU, where exported models always run.
     """
 
     name: str
@@ -35,26 +39,36 @@ class Contender:
     setting: Optional[float] = None
     dtype: str = "float32"
     exit: int = -1
+    overrides: str = ""
+    cuda_device: int = -1
 
     def as_dict(self) -> Dict[str, Any]:
         return asdict(self)
 
 
-class Loaded(Protocol):
-    """A contender within its process."""
+class OpenContender(Protocol):
+    """Run a contender within its process."""
 
     def tokenise(self, texts: Sequence[List[str]]) -> Any:
-        """The input of `run` for some rows, of one text or two."""
+        """Return the input of `run` for some rows, of one text or two."""
 
     def run(self, inputs: Any, exits: Optional[Sequence[int]] = None) -> None:
-        """Classify; with `exits` each row leaves at the exit of that position."""
+        """Classify, and return when the answers are there.
+
+        With `exits` each row leaves at the exit of that position.
+        """
 
     def lengths(self, texts: Sequence[List[str]]) -> List[int]:
-        """Word pieces of each row."""
+        """Count the word pieces of each row."""
 
 
-def load(contender: Contender, threads: int) -> Loaded:
-    """Open a contender in this process."""
+def open_contender(contender: Contender, threads: int) -> OpenContender:
+    """Open a contender in this process, which then uses so many threads.
+
+    # Raises
+
+    `EngineError` or `ConfigurationError` if it cannot be opened.
+    """
     if contender.kind == "engine":
         return _Engine(contender, threads)
     import torch
@@ -95,12 +109,24 @@ class _Engine:
 
 
 class _Torch:
-    """What the two eager kinds share: an archive's reader makes the tokens."""
+    """Open an archive and tokenise by its reader, for both eager kinds."""
 
     def __init__(self, contender: Contender) -> None:
+        from sledgehammer.benchmark.timing import wait_for_device
         from sledgehammer.model.archives import open_archive
 
-        self.model, self._reader = open_archive(contender.path)
+        self._wait_for_device = wait_for_device
+        self.model, self._reader = open_archive(
+            contender.path, contender.cuda_device, contender.overrides
+        )
+
+    def run(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]] = None) -> None:
+        device = self.model.temperatures.device
+        self._classify({name: tensor.to(device) for name, tensor in inputs.items()}, exits)
+        self._wait_for_device()
+
+    def _classify(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]]) -> None:
+        raise NotImplementedError
 
     def tokenise(self, texts: Sequence[List[str]]) -> Dict[str, Any]:
         return self._reader.tensors(self._reader.encode(texts))
@@ -116,18 +142,18 @@ class _Archive(_Torch):
         if contender.setting is not None:
             policy.change({policy.sweeps: contender.setting})
 
-    def run(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]] = None) -> None:
+    def _classify(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]]) -> None:
         if exits is None:
             self.model(inputs)
             return
-        own = self.model.policy
+        archives_policy = self.model.policy
         self.model.policy = ForcedExits()
         self.model(inputs, settings=[self.model.policy.row({"exit": exit}) for exit in exits])
-        self.model.policy = own
+        self.model.policy = archives_policy
 
 
 class ForcedExits(ExitPolicy):
-    """Each row leaves at the exit that it is told: the setting is its position."""
+    """Stop each row at the exit that it is told: the setting is its position."""
 
     name = "forced exits"
     settings = {"exit": Setting(default=None, full=np.inf, high=np.inf, optional=True)}
@@ -147,5 +173,5 @@ class _Transformers(_Torch):
         plain: Any = PlainClassifier(self.model, contender.exit)  # type: ignore[arg-type]
         self._plain = plain.to(getattr(torch, contender.dtype))
 
-    def run(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]] = None) -> None:
+    def _classify(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]]) -> None:
         self._plain(inputs)

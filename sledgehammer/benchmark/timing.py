@@ -1,8 +1,9 @@
-"""Wall-clock times that can be compared: taken in turns, in one run."""
+"""Take wall-clock times that can be compared: in turns, in one run."""
 
 import gc
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Dict, Hashable, List, Mapping, TypeVar
 
 import numpy as np
@@ -10,11 +11,12 @@ import torch
 from allennlp.common import Tqdm
 
 Name = TypeVar("Name", bound=Hashable)
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that something took, a round each."""
+    """Hold the seconds that something took, one figure a round."""
 
     rounds: List[float]
 
@@ -24,36 +26,67 @@ class Timing:
 
     @property
     def quartiles(self) -> List[float]:
-        """The middle half of the rounds lies between these two."""
+        """Return the two figures between which the middle half of the rounds lies."""
         return np.percentile(self.rounds, [25, 75]).tolist()
 
     def ratio(self, reference: "Timing") -> "Timing":
-        """`reference` / this, round by round: how many times faster this is."""
-        return Timing([other / own for own, other in zip(self.rounds, reference.rounds)])
+        """Return `reference` / this, round by round: how many times faster this is."""
+        return Timing([other / this for this, other in zip(self.rounds, reference.rounds)])
+
+
+def take_turns(
+    variants: Mapping[Name, Callable[[], Outcome]],
+    rounds: int,
+    warm_up: int = 1,
+    description: str = "timing",
+) -> Dict[Name, List[Outcome]]:
+    """Call several variants in turns, each round in the reverse order of the one before.
+
+    What else the machine does then falls on all of them alike, so that the ratios of their times
+    hold where the times themselves do not.
+
+    # Parameters
+
+    variants : `Mapping[Name, Callable[[], Outcome]]`
+    rounds : `int`
+    warm_up : `int`, optional (default = `1`)
+        Rounds before these, whose outcomes are dropped.
+    description : `str`, optional (default = `"timing"`)
+        Stands before the progress bar.
+
+    # Returns
+
+    The outcomes of each variant, one a round.
+    """
+    outcomes: Dict[Name, List[Outcome]] = {name: [] for name in variants}
+    names = list(variants)
+    for number in Tqdm.tqdm(range(-warm_up, rounds), description):
+        for name in names if number % 2 == 0 else reversed(names):
+            outcome = variants[name]()
+            if number >= 0:
+                outcomes[name].append(outcome)
+    return outcomes
 
 
 def alternate(
     variants: Mapping[Name, Callable[[], object]], rounds: int, warm_up: int = 1
 ) -> Dict[Name, Timing]:
-    """Time several ways of doing something in turns, each next round in the reverse order.
-
-    What else the machine does then falls on all of them alike, so that their ratios hold where
-    the times themselves do not.
-    """
-    times: Dict[Name, List[float]] = {name: [] for name in variants}
-    names = list(variants)
+    """Time several ways of doing something in turns; see `take_turns`."""
     gc.collect()
-    for number in Tqdm.tqdm(range(-warm_up, rounds), "timing"):
-        for name in names if number % 2 == 0 else reversed(names):
-            _wait_for_device()
-            began = time.perf_counter()
-            variants[name]()
-            _wait_for_device()
-            if number >= 0:
-                times[name].append(time.perf_counter() - began)
-    return {name: Timing(rounds_) for name, rounds_ in times.items()}
+    timed = {name: partial(_seconds, variant) for name, variant in variants.items()}
+    seconds = take_turns(timed, rounds, warm_up)
+    return {name: Timing(rounds_) for name, rounds_ in seconds.items()}
 
 
-def _wait_for_device() -> None:
+def wait_for_device() -> None:
+    """Wait until the GPU, if there is one, has done all that it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    wait_for_device()
+    began = time.perf_counter()
+    run()
+    wait_for_device()
+    return time.perf_counter() - began

@@ -1,21 +1,21 @@
-"""The process of one contender: JSON lines in, JSON lines out.
+"""The process of one contender, which does what the commands on its connection say.
 
 Libraries that share a process share its cores too: the idle threads of one spin while another
 runs. So every contender has a process of its own, and all but one of them sleep.
 """
 
-import json
 import sys
 import time
-from typing import Any, Dict, List, Optional, TextIO
+from multiprocessing.connection import Connection
+from typing import Any, Dict, List, Optional
 
-from sledgehammer.benchmark.contenders import Contender, Loaded, load
+from sledgehammer.benchmark.contenders import Contender, OpenContender, open_contender
 
 
 class Session:
-    """What a contender is asked to do, one command a line."""
+    """Do what a contender is asked to do: one method a command."""
 
-    def __init__(self, contender: Loaded, threads: int) -> None:
+    def __init__(self, contender: OpenContender, threads: int) -> None:
         self._contender = contender
         self._threads = threads
         self._rows: List[List[str]] = []
@@ -51,7 +51,7 @@ class Session:
         return {"tokenise": tokenise, "model": model}
 
     def profile(self, batch_size: int) -> Dict[str, Any]:
-        """Where the time of an engine goes; empty for what is none."""
+        """Return where the time of an engine goes; nothing for other contenders."""
         from sledgehammer.benchmark.profile import profile
 
         engine = getattr(self._contender, "engine", None)
@@ -60,26 +60,29 @@ class Session:
         return profile(engine, self._contender, self._rows, batch_size, self._threads)
 
 
-def main() -> None:
-    # What libraries print must not come between the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
+def main(handle: int) -> None:
+    """Open the contender that the first message describes, then answer commands until the end.
+
+    # Parameters
+
+    handle : `int`
+        The file descriptor of this process's end of the connection.
+    """
+    connection = Connection(handle)
     try:
-        given = json.loads(sys.stdin.readline())
-        threads = given.pop("threads")
-        contender = Contender(**given)
-        session = Session(load(contender, threads), threads)
-        _answer(answers, {"ready": True})
-        for line in sys.stdin:
-            command = json.loads(line)
-            _answer(answers, getattr(session, command.pop("do"))(**command))
+        description = connection.recv()
+        threads = description.pop("threads")
+        session = Session(open_contender(Contender(**description), threads), threads)
+        connection.send({"ready": True})
+        while True:
+            command = connection.recv()
+            connection.send(getattr(session, command.pop("do"))(**command))
+    except EOFError:
+        pass  # nobody asks any more
     except Exception as error:
-        _answer(answers, {"error": f"{type(error).__name__}: {error}"})
+        connection.send({"error": f"{type(error).__name__}: {error}"})
         raise
 
 
-def _answer(answers: TextIO, content: Dict[str, Any]) -> None:
-    print(json.dumps(content), file=answers, flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]))

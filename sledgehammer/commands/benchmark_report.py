@@ -1,15 +1,16 @@
-"""How times are shown: tables and a figure."""
+"""Show times as tables and as a figure."""
 
 from pathlib import Path
 from typing import Any, Dict, Iterable, List
 
-from sledgehammer.analysis.plots import pyplot
+from sledgehammer.analysis.plots import literally, pyplot
 from sledgehammer.benchmark.rounds import Result
 from sledgehammer.commands.base import print_table
 from sledgehammer.support.files import replacing
 
 
 def print_report(report: Dict[str, Any]) -> None:
+    """Print all tables of a report."""
     machine = report["machine"]
     print(
         f"\n{report['rows']} texts of {report['data']}, {report['rounds']} rounds in turns; "
@@ -18,7 +19,8 @@ def print_report(report: Dict[str, Any]) -> None:
     )
     for name, reason in report["missing"].items():
         print(f"missing: {name}: {reason}")
-    print("\nanswers on these data (thresholds chosen on " + report["choose_on"] + "):\n")
+    chosen = f" (thresholds chosen on {report['choose_on']})" if report["choose_on"] else ""
+    print(f"\nanswers on these data{chosen}:\n")
     print_table(
         [
             {
@@ -27,7 +29,7 @@ def print_report(report: Dict[str, Any]) -> None:
                 "mean layers": f"{point.mean_layers:.2f}",
                 "layer speedup": f"{point.layer_speedup:.2f}x",
             }
-            for name, point in report["answers"].items()
+            for name, point in {**report["answers"], **report["rival_answers"]}.items()
         ]
     )
     for threads, batch_size in dict.fromkeys((r.threads, r.batch_size) for r in report["results"]):
@@ -47,7 +49,11 @@ def print_report(report: Dict[str, Any]) -> None:
 
 
 def print_group(group: List[Result]) -> None:
-    """The figures of all contenders at one batch size and number of threads."""
+    """Print the figures of all contenders at one batch size and number of threads.
+
+    The mean leads. A median flatters: where half of the texts leave at the first exit, it is that
+    exit's time.
+    """
     first = group[0]
     reference = _reference(group)
     print(
@@ -58,14 +64,15 @@ def print_group(group: List[Result]) -> None:
         [
             {
                 "contender": r.contender,
+                "mean": f"{r.mean:.2f}",
                 "p50": f"{r.p50:.2f}",
                 "p95": f"{r.p95:.2f}",
                 "p99": f"{r.p99:.2f}",
                 "tokenising": f"{r.tokenise:.2f}",
                 "model": f"{r.model:.2f}",
-                "p50 ratio": _ratio(r.latency_ratios, reference),
+                "ratio of means": _ratio(r.throughput_ratios, reference),
+                "ratio of p50s": _ratio(r.latency_ratios, reference),
                 "texts a second": f"{r.throughput:.0f}",
-                "throughput ratio": _ratio(r.throughput_ratios, reference),
             }
             for r in group
         ]
@@ -73,18 +80,18 @@ def print_group(group: List[Result]) -> None:
 
 
 def _print_against(group: List[Result], own: Iterable[str]) -> None:
-    """Each of ours against each rival: the p50's ratio, and the throughput's."""
+    """Print how much faster each of ours is than each rival, by means and by medians."""
     ours = [r for r in group if r.contender in own]
     rivals = [r.contender for r in group if r.contender not in own]
     if not rivals:
         return
-    print("\nhow many times faster than each rival (p50; throughput):\n")
+    print("\nhow many times faster than each rival (means; p50s):\n")
     print_table(
         [
             {
                 "contender": r.contender,
                 **{
-                    rival: f"{r.latency_ratios[rival][0]:.2f}x; {r.throughput_ratios[rival][0]:.2f}x"
+                    rival: f"{r.throughput_ratios[rival][0]:.2f}x; {r.latency_ratios[rival][0]:.2f}x"
                     for rival in rivals
                 },
             }
@@ -101,17 +108,17 @@ def _print_profiles(threads: int, profiles: Dict[str, Any]) -> None:
         [
             {
                 "contender": name,
-                "tokenising": f"{found['tokenise']:.3f}",
-                "each segment": ", ".join(f"{ms:.3f}" for ms in found["segments"]),
-                "its head's share": ", ".join(f"{share:.1%}" for share in found["heads"]),
+                "tokenising": f"{profile['tokenise']:.3f}",
+                "each segment": ", ".join(f"{ms:.3f}" for ms in profile["segments"]),
+                "its head's share": ", ".join(f"{share:.1%}" for share in profile["heads"]),
             }
-            for name, found in profiles.items()
+            for name, profile in profiles.items()
         ]
     )
 
 
 def _reference(group: List[Result]) -> str:
-    """The rival that most people run today, if it is there."""
+    """Return the rival that most people run today, if it is there."""
     names = [r.contender for r in group]
     return "full, eager" if "full, eager" in names else names[-1]
 
@@ -124,26 +131,31 @@ def _ratio(ratios: Dict[str, List[float]], reference: str) -> str:
 
 
 def plot(report: Dict[str, Any], target: Path) -> None:
-    """Latency of single texts and throughput of the largest batches, with all threads."""
+    """Draw latency of single texts and throughput of the largest batches, with all threads."""
     plt = pyplot()
     threads = max(r.threads for r in report["results"])
     sizes = sorted({r.batch_size for r in report["results"]})
     shown = [r for r in report["results"] if r.threads == threads]
-    figure, axes = plt.subplots(1, 2, figsize=(11, 0.5 * len(report["contenders"]) + 1.6))
+    height = 0.4 * len(report["contenders"]) + 1.8
+    figure, axes = plt.subplots(1, 2, figsize=(11, height), sharey=True, layout="constrained")
     single = [r for r in shown if r.batch_size == sizes[0]][::-1]
-    names = [r.contender for r in single]
-    axes[0].barh(names, [r.p50 for r in single], color="tab:blue", alpha=0.7)
-    axes[0].plot([r.p95 for r in single], names, "|", color="black", markersize=12, label="p95")
-    axes[0].set_xlabel(f"ms, batch size {sizes[0]}, p50")
-    axes[0].legend(frameon=False, loc="lower right")
+    names = [literally(r.contender) for r in single]
+    axes[0].barh(names, [r.mean for r in single], color="tab:blue", alpha=0.7, label="mean")
+    for figure_name, mark in (("p50", "o"), ("p95", "|"), ("p99", "x")):
+        values = [getattr(r, figure_name) for r in single]
+        axes[0].plot(values, names, mark, color="black", markersize=7, label=figure_name)
+    axes[0].set_xlabel(f"milliseconds, batch size {sizes[0]}")
     large = [r for r in shown if r.batch_size == sizes[-1]][::-1]
     axes[1].barh(names, [r.throughput for r in large], color="tab:green", alpha=0.7)
     axes[1].set_xlabel(f"texts a second, batch size {sizes[-1]}")
-    axes[1].set_yticklabels([])
     for axis in axes:
         axis.grid(axis="x", alpha=0.3)
-    figure.suptitle(f"{report['data']}, {threads} threads, {report['machine']['processor']}")
-    figure.tight_layout()
+        axis.margins(y=0.02)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower left", ncols=4)
+    figure.suptitle(
+        literally(f"{report['title']}\n{threads} threads, {report['machine']['processor']}"),
+        fontsize="medium",
+    )
     with replacing(target) as partial:
         figure.savefig(partial, format=target.suffix[1:], dpi=160)
     plt.close(figure)

@@ -19,6 +19,7 @@ from sledgehammer.commands.base import (
     warn_if_seen,
     write_json,
 )
+from sledgehammer.commands.titles import picture_title
 from sledgehammer.model.archives import check_target, write_changed
 from sledgehammer.policies import exit_shares
 from sledgehammer.support.files import check_writable
@@ -56,7 +57,8 @@ class Calibrate(ArchiveCommand):
             check_writable(arguments.report, [".json"])
         if arguments.plot:
             check_plot(arguments.plot, pages=False)
-        (model, _), _, outputs = open_and_run(arguments)
+        opened, rows, outputs = open_and_run(arguments)
+        model = opened.model
         before = model.temperatures.tolist()
         assert outputs.label is not None
         after = fit_temperatures(outputs.logits, outputs.label)
@@ -81,7 +83,9 @@ class Calibrate(ArchiveCommand):
             "seen.threshold": model.seen.threshold,
         }
         if arguments.plot:
-            title = f"{arguments.data} ({len(outputs.hashes)} rows)"
+            title = picture_title(
+                arguments.archive, opened, arguments.data, len(rows), arguments.json_lines
+            )
             plot_reliability(
                 _confidences(outputs, model.exit_layers, before, after), arguments.plot, title
             )

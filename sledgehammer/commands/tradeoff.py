@@ -4,16 +4,16 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import ExitOutputs, replay, run_all_exits
+from sledgehammer.analysis.bootstrap import Band, accuracy_band
 from sledgehammer.analysis.plots import check_plot, plot_tradeoff
 from sledgehammer.analysis.tradeoff import Point, Tradeoff
-from sledgehammer.benchmark.settings_timing import Measurement, measure
 from sledgehammer.commands.agreement_report import print_changes, run_in_format
 from sledgehammer.commands.base import (
     ArchiveCommand,
@@ -23,18 +23,14 @@ from sledgehammer.commands.base import (
     warn_if_seen,
     write_json,
 )
+from sledgehammer.commands.titles import picture_title
 from sledgehammer.commands.tradeoff_choice import checked_wish, choose_point
-from sledgehammer.commands.tradeoff_report import lines, print_curves, print_measurement, write_csv
-from sledgehammer.dataset_readers.base import Row
+from sledgehammer.commands.tradeoff_report import print_curves, series, write_csv
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.archives import Opened, check_target, open_archive, write_changed
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.network.precision import DTYPES
-from sledgehammer.support.arguments import positive_int
 from sledgehammer.support.files import check_writable
-
-MEASURED = {"threshold": [0.0, 0.7, 0.9, 1.0]}
-"""What `--measure` times unless told otherwise; of other settings, five from end to end."""
 
 
 @Subcommand.register("tradeoff")
@@ -73,14 +69,6 @@ class TradeoffCommand(ArchiveCommand):
         curve.add_argument(
             "--dtype", choices=sorted(DTYPES), help="compute in it; say what that changes"
         )
-        timing = subparser.add_argument_group("wall-clock times")
-        timing.add_argument(
-            "--measure", type=float, nargs="*", metavar="T",
-            help="time these settings for real (default: some from end to end)",
-        )  # fmt: skip
-        timing.add_argument("--measure-batch-size", type=positive_int, default=1, metavar="N")
-        timing.add_argument("--measure-rows", type=positive_int, default=200, metavar="N")
-        timing.add_argument("--measure-rounds", type=positive_int, default=7, metavar="N")
         choice = subparser.add_argument_group("choosing a setting")
         choice.add_argument("--min-accuracy", type=float, metavar="A", help="such as 0.92")
         choice.add_argument(
@@ -117,6 +105,7 @@ class TradeoffCommand(ArchiveCommand):
             print_changes(changes)
         tradeoff = replay(opened, outputs)
         curve = tradeoff.curve(_progress(_settings(arguments, tradeoff)))
+        others = {name: _other(name, arguments) for name in arguments.versus}
         report: Dict[str, Any] = {
             "archive": arguments.archive,
             "engine": arguments.engine,
@@ -132,15 +121,17 @@ class TradeoffCommand(ArchiveCommand):
                 "single exits": tradeoff.single_exits(),
                 "oracle": [tradeoff.oracle()],
             },
-            "versus": {name: _other(name, arguments) for name in arguments.versus},
+            "versus": {name: points for name, (points, _) in others.items()},
+            "bands": {
+                "policy": accuracy_band(tradeoff, curve),
+                **{name: band for name, (_, band) in others.items()},
+            },
         }
         print_curves(report)
         report["warnings"] = warn_if_seen(
             opened.model, "temperatures", outputs.hashes,
             "the figures flatter, and no guarantee holds; use other rows",
         )  # fmt: skip
-        if arguments.measure is not None:
-            report["measured"] = _measure(opened, rows, arguments)
         chosen = None
         if not wish.is_empty:
             chosen = choose_point(tradeoff, curve, wish, arguments)
@@ -161,7 +152,7 @@ def _use_policy(arguments: argparse.Namespace, model: ExitClassifier) -> None:
     """Have the model use the policy that was asked for, and check settings, before anything runs."""
     if arguments.policy:
         model.policy = parse_policy(arguments.policy)
-    for value in (arguments.settings or []) + (arguments.measure or []):
+    for value in arguments.settings or []:
         check_swept(model.policy, value)
     if unready := model.policy.unready():
         raise ConfigurationError(unready)
@@ -177,27 +168,15 @@ def _progress(settings: List[float]) -> Iterable[float]:
     return Tqdm.tqdm(settings, "replaying", disable=len(settings) < 1000)
 
 
-def _other(name: str, arguments: argparse.Namespace) -> List[Point]:
-    """The curve of an archive to compare with; of one with a single exit, its one point."""
+def _other(name: str, arguments: argparse.Namespace) -> Tuple[List[Point], Band]:
+    """Return the curve of an archive to compare with; of one with a single exit, its one point."""
     opened = open_archive(name, arguments.cuda_device)
     rows = read_rows(opened.reader, arguments.data, arguments.json_lines)
     tradeoff = replay(
         opened, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
     )
-    return tradeoff.curve(tradeoff.grid() if len(tradeoff.exit_layers) > 1 else [tradeoff.full])
-
-
-def _measure(opened: Opened, rows: List[Row], arguments: argparse.Namespace) -> Measurement:
-    policy = opened.model.policy
-    grid = policy.grid(len(opened.model.labels))
-    default = MEASURED.get(policy.sweeps, [grid[i * (len(grid) - 1) // 4] for i in range(4)])
-    settings = dict.fromkeys([*(arguments.measure or default), policy.full])
-    measured = measure(
-        opened.model, opened.reader, rows[: arguments.measure_rows], list(settings),
-        arguments.measure_batch_size, arguments.measure_rounds,
-    )  # fmt: skip
-    print_measurement(measured)
-    return measured
+    curve = tradeoff.curve(tradeoff.grid() if len(tradeoff.exit_layers) > 1 else [tradeoff.full])
+    return curve, accuracy_band(tradeoff, curve)
 
 
 def _write_all(
@@ -213,7 +192,11 @@ def _write_all(
         else:
             write_csv(report, arguments.output)
     if arguments.plot:
-        plot_tradeoff(lines(report), arguments.plot, arguments.data, chosen)
+        path = arguments.engine or arguments.archive
+        title = picture_title(
+            path, opened, arguments.data, len(outputs.hashes), arguments.json_lines
+        )
+        plot_tradeoff(series(report), arguments.plot, title, chosen)
     if arguments.write:
         assert chosen is not None and chosen.setting is not None
         seen = opened.model.seen

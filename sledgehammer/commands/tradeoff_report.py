@@ -1,12 +1,11 @@
-"""How a trade-off is shown: tables, lines of a plot, CSV."""
+"""Show a trade-off: tables, the series of a plot, CSV."""
 
 import csv
 from pathlib import Path
 from typing import Any, Dict, List
 
-from sledgehammer.analysis.plots import Line
+from sledgehammer.analysis.series import Series
 from sledgehammer.analysis.tradeoff import Point
-from sledgehammer.benchmark.settings_timing import Measurement
 from sledgehammer.commands.base import print_table
 from sledgehammer.support.files import replacing
 
@@ -66,40 +65,20 @@ def _cells(column: str, name: str, point: Point, shares: bool = True) -> Dict[st
     return cells
 
 
-def print_measurement(measured: Measurement) -> None:
-    print(
-        f"\nwall-clock of the model on {measured.rows} texts, batch size {measured.batch_size}, "
-        f"{measured.threads} threads, {measured.device}; medians of {measured.rounds} rounds "
-        "taken in turns (and their quartiles):\n"
-    )
-    print_table(
-        [
-            {
-                p.name: f"{p.setting:.4g}",
-                "mean layers": f"{p.mean_layers:.2f}",
-                "layer speedup": f"{p.layer_speedup:.2f}x",
-                "ms per text": f"{p.milliseconds:.2f} ({_range(p.milliseconds_quartiles)})",
-                "wall-clock speedup": f"{p.speedup:.2f}x ({_range(p.speedup_quartiles)})",
-            }
-            for p in measured.points
-        ]
-    )
-
-
-def _range(quartiles: List[float]) -> str:
-    return " to ".join(f"{value:.2f}" for value in quartiles)
-
-
-def lines(report: Dict[str, Any]) -> List[Line]:
-    curves = report["curves"]
+def series(report: Dict[str, Any]) -> List[Series]:
+    """Return what is drawn of a report: our curve, what it lies between, and other archives."""
+    curves, bands = report["curves"], report["bands"]
+    exits = [f"layer {layer}" for layer in report["exit_layers"]]
     drawn = [
-        Line(report["policy"]["type"], curves["policy"]),
-        Line("random exits, as many at each", curves["random"], "dashed"),
-        Line("single exits", curves["single exits"], "marks"),
-        Line("oracle", curves["oracle"], "marks"),
+        Series(report["policy"]["type"], curves["policy"], band=bands["policy"]),
+        Series("random exits, as many at each", curves["random"], "dashed"),
+        Series("single exits", curves["single exits"], "marks", labels=exits),
+        Series("oracle", curves["oracle"], "marks", labels=["oracle"]),
     ]
-    others = report["versus"].items()
-    return drawn + [Line(short_name(n), p, "marks" if len(p) == 1 else "line") for n, p in others]
+    for archive, points in report["versus"].items():
+        style = "marks" if len(points) == 1 else "line"
+        drawn.append(Series(short_name(archive), points, style, bands[archive]))
+    return drawn
 
 
 def short_name(archive: str) -> str:

@@ -1,15 +1,18 @@
 """Pictures are written whole; the page is looked at in a real browser where there is one."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Iterator
+from typing import Any, Iterator, List
 from xml.etree import ElementTree
 
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.analysis.plots import Line, check_plot, plot_reliability, plot_tradeoff
+from sledgehammer.analysis.bootstrap import Band
+from sledgehammer.analysis.plots import check_plot, plot_reliability, plot_tradeoff
+from sledgehammer.analysis.series import Series, legend_names
 from sledgehammer.analysis.tradeoff import Point
 
 CURVE = [
@@ -17,7 +20,11 @@ CURVE = [
     Point(0.7, 0.9, 0.9, 3.0, 2.0, 0.02, {0: 0.6, 5: 0.4}),
     Point(1.0, 0.92, 0.92, 6.0, 1.0, 0.02, {0: 0.0, 5: 1.0}),
 ]
-LINES = [Line("confidence", CURVE), Line("oracle", [CURVE[1]], "marks")]
+BAND = Band([6.0, 2.0, 1.0], [0.78, 0.89, 0.91], [0.82, 0.91, 0.93])
+LINES = [
+    Series("confidence", CURVE, band=BAND),
+    Series("oracle", [CURVE[1]], "marks", labels=["oracle"]),
+]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +46,63 @@ def test_the_curve_is_drawn_where_its_points_are(tmp_path: Path) -> None:
     text = (tmp_path / "curve.svg").read_text()
     ElementTree.fromstring(text)
     assert "My title" in text and "layer speedup" in text
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """The figures that were saved."""
+    figures: List[Any] = []
+
+    def keep(figure: Any, target: Path, **options: Any) -> None:
+        target.write_text("a picture")
+        figures.append(figure)
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", keep)
+    return figures
+
+
+@pytest.mark.parametrize("name", ["$x_{$", "_hidden", "two $ and $", "5$"])
+def test_names_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
+    plot_tradeoff([Series(name, CURVE)], tmp_path / "curve.svg", f"title {name}")
+    text = (tmp_path / "curve.svg").read_text()
+    assert f"<!-- title {name} -->" in text
+    assert f"{name} -->" in text.replace(f"title {name} -->", "")
+
+
+def test_the_axes_of_reliability_begin_where_the_rows_do(tmp_path: Path, drawn: List[Any]) -> None:
+    confidence = torch.linspace(0.51, 1, 100)
+    correct = torch.rand(100, generator=torch.Generator().manual_seed(0)) < confidence
+    exits = {0: (confidence, confidence**0.5, correct), 3: (confidence, confidence, correct)}
+    plot_reliability(exits, tmp_path / "reliability.png", "title")
+    for axes in drawn[0].axes:
+        assert axes.get_xlim() == pytest.approx((7 / 15, 1))
+    upper = drawn[0].axes[0]
+    lowest = min(min(line.get_ydata()[-15:]) for line in upper.get_lines()[1:])
+    assert 0.2 < upper.get_ylim()[0] <= lowest
+
+
+def test_a_curve_that_lies_on_another_is_labelled(tmp_path: Path, drawn: List[Any]) -> None:
+    lower = [replace(point, accuracy=point.accuracy - 0.05) for point in CURVE]
+    same = [replace(point, accuracy=point.accuracy + 1e-4) for point in CURVE]
+    lines = [Series("a", CURVE), Series("b", same), Series("c", lower)]
+    assert legend_names(lines) == ["a", "b (lies on a)", "c"]
+    plot_tradeoff(lines, tmp_path / "curve.png", "title")
+    below, above, apart = drawn[0].axes[0].get_lines()
+    assert above.is_dashed() and not below.is_dashed() and not apart.is_dashed()
+
+
+def test_the_page_explains_what_it_shows(tmp_path: Path) -> None:
+    page = tmp_path / "curve.html"
+    lines = [*LINES, Series("random exits, as many at each", CURVE, "dashed")]
+    plot_tradeoff(lines, page, "SST dev: <b>mine</b>", CURVE[1])
+    text = page.read_text()
+    assert "<h1>SST dev: &lt;b&gt;mine&lt;/b&gt;</h1>" in text
+    assert "The star is the chosen threshold, 0.7: accuracy 90.0% at 2.00x." in text
+    for term in ("random exits", "oracle", "95% of resamples of the rows", "layer speedup"):
+        assert f"<dt>{term}</dt>" in text
+    assert "<dt>single exits</dt>" not in text, "there are none in it"
+    plot_tradeoff([Series("a", CURVE)], page, "title")
+    assert "<dt>95%" not in page.read_text() and "The star" not in page.read_text()
 
 
 def test_plots_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.benchmark.contenders import Contender
-from sledgehammer.benchmark.rounds import Setting, time_contenders
+from sledgehammer.benchmark.rounds import Workload, time_contenders
 from sledgehammer.export.directory import Format, export
 from sledgehammer.model.archives import open_archive
 
@@ -28,13 +28,14 @@ def test_every_kind_takes_its_turn(tiny_archive: Path, tmp_path: Path, runtime: 
         Contender("cut", "transformers", archive, dtype="bfloat16", exit=0),
     ]
     exits = {"engine": [0, 2, 1], "archive": [0, 2, 1]}
-    setting = Setting(ROWS, {**exits}, batch_sizes=[1, 2], rounds=2)
-    results, profiles = time_contenders(contenders, 1, setting)
+    workload = Workload(ROWS, {**exits}, batch_sizes=[1, 2], rounds=2)
+    results, profiles = time_contenders(contenders, 1, workload)
     assert [(r.contender, r.batch_size) for r in results] == [
         (c.name, size) for size in (1, 2) for c in contenders
     ]
     for result in results:
         assert 0 < result.p50 <= result.p95 <= result.p99
+        assert result.tokenise < result.mean < 10 * result.p99
         assert result.throughput > 0
         assert len(result.latency_ratios) == len(result.throughput_ratios) == 3
     assert set(profiles) == {"engine"}
@@ -45,4 +46,4 @@ def test_every_kind_takes_its_turn(tiny_archive: Path, tmp_path: Path, runtime: 
 def test_a_contender_that_fails_is_named(tmp_path: Path) -> None:
     broken = Contender("mine", "engine", str(tmp_path))
     with pytest.raises(ConfigurationError, match="mine: EngineError: .*is no exported model"):
-        time_contenders([broken], 1, Setting(ROWS, {}, [1], 1))
+        time_contenders([broken], 1, Workload(ROWS, {}, [1], 1))

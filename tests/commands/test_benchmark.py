@@ -1,13 +1,19 @@
+import argparse
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from sledgehammer.analysis.tradeoff import Point
+from sledgehammer.benchmark.contenders import Contender, open_contender
 from sledgehammer.commands.benchmark import BenchmarkCommand
+from sledgehammer.commands.benchmark_contenders import choose_rivals, name_points
 from sledgehammer.commands.export import ExportCommand
 from tests.cli import refused, run_command
 from tests.conftest import FIXTURES
+from tests.tiny_training import train
 
 pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
 pytest.importorskip("onnxruntime")
@@ -82,9 +88,85 @@ def test_thresholds_are_chosen_for_the_drop(
     assert [point["threshold"] for point in points] == [0.0, 1.0]
 
 
+def test_overrides_reach_the_processes_that_are_timed(
+    tiny_archive: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Readers that cut to eight word pieces have no second half to tokenise or to run."""
+    report = tmp_path / "speed.json"
+    overrides = '{"model.policy": {"type": "patience"}, "dataset_reader.max_length": 8}'
+    run(
+        tiny_archive, DEV, "--settings", "1", "3", "--eager", "--onnx-fp32", *FEW,
+        "--overrides", overrides, "--output", report,
+    )  # fmt: skip
+    content = json.loads(report.read_text())
+    name = f"{tiny_archive.parent.name}, eager"
+    assert [p["patience"] for p in content["answers"].values()] == [1, 3]
+    assert {c["overrides"] for c in content["contenders"].values() if c["kind"] != "engine"} == {
+        overrides
+    }
+    assert content["choose_on"] is None, "the settings were given"
+    told = capsys.readouterr().out
+    assert "thresholds chosen on" not in told
+    assert f"{name} at 3" in told
+    monkeypatch.setattr("torch.set_num_threads", lambda threads: None)
+    with torch.no_grad():  # which the process of a contender stays in
+        contender = open_contender(Contender(**content["contenders"][f"{name} at 3"]), 1)
+    assert contender.model.policy.config() == {"type": "patience", "patience": 3}  # type: ignore[attr-defined]
+    assert contender.lengths([["word " * 30]]) == [8]
+
+
+def test_models_of_one_name_are_told_apart(tiny_archive: Path, tmp_path: Path) -> None:
+    paths = []
+    for folder in ("march", "april"):
+        (tmp_path / folder / "model").mkdir(parents=True)
+        paths.append(tmp_path / folder / "model/model.tar.gz")
+        paths[-1].symlink_to(tiny_archive)
+    report = tmp_path / "speed.json"
+    run(
+        paths[0], DEV, "--engine", paths[1], "--thresholds", "0.90001", "0.90002", *FEW,
+        "--output", report,
+    )  # fmt: skip
+    names = [
+        f"{folder}/model, eager at {threshold}"
+        for folder in ("march", "april")
+        for threshold in ("0.90001", "0.90002")
+    ]
+    content = json.loads(report.read_text())
+    assert list(content["contenders"]) == list(content["answers"]) == names
+    assert len(content["results"]) == 2 * len(names)
+
+
+def test_the_standard_baseline_and_its_accuracy(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "standard", model__exit_layers=[3])
+    report = tmp_path / "speed.json"
+    run(
+        tiny_archive, DEV, "--thresholds", "0.6", "--standard", tmp_path / "standard", *FEW,
+        "--output", report,
+    )  # fmt: skip
+    content = json.loads(report.read_text())
+    (name,) = content["rival_answers"]
+    assert name == "standard, eager" and content["rival_answers"][name]["mean_layers"] == 4
+    assert name in {r["contender"] for r in content["results"]}
+    told = capsys.readouterr().out
+    accuracy = content["rival_answers"][name]["accuracy"]
+    assert f"standard, eager |      {accuracy:.1%}" in told
+    assert told.index(" mean |") < told.index(" p50 |") < told.index(" p95 |")
+    assert told.index("ratio of means") < told.index("ratio of p50s")
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
+        (["--standard", "{archive}"], "is no standard baseline"),
+        (["--engine", "{archive}"], "is given twice"),
+        (["--engine", "{folder}"], "is given twice"),
+        (["--engine", "{engine}", "--overrides", "{}"], "--overrides cannot reach"),
+        (["--cuda-device", "99"], "--cuda-device 99: there are"),
         (["--thresholds", "2"], "between 0 and 1"),
         (["--output", "speed.txt"], ".json"),
         (["--max-accuracy-drop", "2"], "--max-accuracy-drop"),
@@ -92,8 +174,42 @@ def test_thresholds_are_chosen_for_the_drop(
 )
 def test_mistakes_are_told_before_anything_runs(
     tiny_archive: Path,
+    tiny_engine: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: "list[str]",
     message: str,
 ) -> None:
-    assert message in refused(BenchmarkCommand(), capsys, tiny_archive, DEV, *arguments)
+    paths = {
+        "{archive}": tiny_archive, "{folder}": tiny_archive.parent, "{engine}": tiny_engine
+    }  # fmt: skip
+    filled = [paths.get(argument, argument) for argument in arguments]
+    assert message in refused(BenchmarkCommand(), capsys, tiny_archive, DEV, *filled)
+
+
+def test_an_engine_does_not_run_on_a_gpu(
+    tiny_archive: Path,
+    tiny_engine: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    for paths in ([tiny_engine], [tiny_archive, "--engine", tiny_engine]):
+        arguments = [paths[0], DEV, *paths[1:], "--cuda-device", "0"]
+        message = refused(BenchmarkCommand(), capsys, *arguments)
+        assert "is an exported model and runs on the CPU" in message
+
+
+def test_the_gpu_reaches_the_processes_that_are_timed(tiny_archive: Path) -> None:
+    """Without a GPU nothing more can be seen than that they are told."""
+    parser = argparse.ArgumentParser()
+    BenchmarkCommand().add_subparser(parser.add_subparsers())
+    told = parser.parse_args(
+        ["benchmark", str(tiny_archive), DEV, "--all-rivals", "--cuda-device", "0"]
+    )
+    point = Point(0.5, 0.8, 0.8, 1.0, 6.0, 0.02, {0: 1.0})
+    rivals, missing = choose_rivals(told, str(tiny_archive), [], Path())
+    assert {c.cuda_device for c in [*name_points({str(tiny_archive): [point]}, told), *rivals]} == {
+        0
+    }
+    assert missing["onnx-int8"] == missing["openvino-bf16"] == "exported models run on the CPU"
+    assert "give --standard ARCHIVE" in missing["standard"]

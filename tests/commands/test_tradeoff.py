@@ -62,19 +62,28 @@ def test_other_archives_in_the_same_plot(tiny_archive: Path, tmp_path: Path) -> 
     page = tmp_path / "curve.html"
     found = report(tmp_path, tiny_archive, TRAIN, "--versus", tiny_archive, "--plot", page)
     assert found["versus"] == {str(tiny_archive): found["curves"]["policy"]}
-    assert tiny_archive.parent.parent.name in page.read_text()
+    assert found["bands"]["policy"] == found["bands"][str(tiny_archive)]
+    band, curve = found["bands"]["policy"], found["curves"]["policy"]
+    assert all(
+        low <= point["accuracy"] <= high
+        for low, point, high in zip(band["low"], curve, band["high"])
+    )
+    text = page.read_text()
+    assert f"{tiny_archive.parent.name} (lies on confidence)" in text
+    assert "<h1>SST train (9 rows): tiny_bert, exits at layers 0, 2, 3</h1>" in text
 
 
-def test_measured_thresholds(
-    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    found = report(
-        tmp_path, tiny_archive, TRAIN, "--measure", 0.0, "--measure-batch-size", 2,
-        "--measure-rows", 4, "--measure-rounds", 2,
-    )["measured"]  # fmt: skip
-    assert [point["threshold"] for point in found["points"]] == [0.0, 1.0]
-    assert (found["rows"], found["batch_size"], found["rounds"]) == (4, 2, 2)
-    assert "4 texts, batch size 2" in capsys.readouterr().out
+def test_a_path_may_look_like_a_formula(tiny_archive: Path, tmp_path: Path) -> None:
+    """Between dollar signs matplotlib reads one, and this is none."""
+    data = tmp_path / "a$x_{$.txt"
+    data.write_bytes(Path(TRAIN).read_bytes())
+    other = tmp_path / "b$^$"
+    other.mkdir()
+    (other / "model.tar.gz").symlink_to(tiny_archive)
+    plot = tmp_path / "curve.svg"
+    tradeoff(tiny_archive, data, "--versus", other / "model.tar.gz", "--plot", plot)
+    text = plot.read_text()
+    assert "SST a$x_{$ (9 rows)" in text and str(other) in text
 
 
 def test_choose_and_write(
@@ -109,8 +118,7 @@ def test_another_policy_from_the_same_pass(
     target = tmp_path / "new.tar.gz"
     found = report(
         tmp_path, tiny_archive, TRAIN, "--policy", json.dumps(policy), "--min-speedup", 1.2,
-        "--write", target, "--plot", tmp_path / "curve.html", "--measure", "--measure-rounds", 1,
-        "--measure-rows", 2,
+        "--write", target, "--plot", tmp_path / "curve.html",
     )  # fmt: skip
     curve = found["curves"]["policy"]
     if ends:
@@ -118,7 +126,6 @@ def test_another_policy_from_the_same_pass(
     assert curve[0]["layer_speedup"] == 4.0
     assert curve[-1]["layer_speedup"] == (4 / 3 if "max_exit_layer" in policy else 1)
     assert f"chosen {column}: " in capsys.readouterr().out
-    assert found["measured"]["points"][-1][column] == curve[-1][column]
     written = open_archive(str(target)).model.policy
     assert written.config() == {**policy, column: found["chosen"][column]}
     some = report(tmp_path, target, TRAIN, "--settings", curve[0][column], curve[-1][column])

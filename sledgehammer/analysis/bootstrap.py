@@ -1,0 +1,86 @@
+"""Say how far a curve would move if other rows had been drawn."""
+
+from typing import List, NamedTuple, Sequence
+
+import numpy as np
+from numpy import ndarray
+
+from sledgehammer.analysis.tradeoff import Point, Tradeoff
+
+RESAMPLES = 1000
+LEVEL = 0.95
+MOST_POINTS = 256
+"""A picture shows no more points than this."""
+_TOGETHER = 1 << 24
+"""About so many numbers are held at a time."""
+
+
+class Band(NamedTuple):
+    """Hold where a curve's accuracy lies in most resamples of the rows.
+
+    # Parameters
+
+    layer_speedup : `List[float]`
+        Of the points that the band was computed at, on the rows as they are.
+    low, high : `List[float]`
+        Of the accuracy at the same settings, in [0, 1].
+    """
+
+    layer_speedup: List[float]
+    low: List[float]
+    high: List[float]
+
+
+def accuracy_band(
+    tradeoff: Tradeoff, curve: Sequence[Point], resamples: int = RESAMPLES, level: float = LEVEL
+) -> Band:
+    """Bootstrap the accuracy at the settings of a curve, each for itself.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (the
+    percentile interval). It holds what another draw of as many rows would change; not what
+    another training run would.
+
+    # Parameters
+
+    tradeoff : `Tradeoff`
+    curve : `Sequence[Point]`
+        Points of it that have settings; of many, `MOST_POINTS` spread over them are taken.
+    resamples : `int`
+    level : `float`
+        The share of the resamples within the band, in (0, 1).
+    """
+    positions = np.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).round().astype(int)
+    points = [curve[i] for i in positions]
+    correct = np.stack([tradeoff.correct_at(point.setting or 0.0).numpy() for point in points])
+    low, high = percentile_interval(correct, resamples, level)
+    return Band([point.layer_speedup for point in points], low.tolist(), high.tolist())
+
+
+def percentile_interval(
+    values: ndarray, resamples: int = RESAMPLES, level: float = LEVEL, seed: int = 0
+) -> ndarray:
+    """Bootstrap the means of several figures of the same rows.
+
+    # Parameters
+
+    values : `ndarray`
+        Shape (figures, rows); numbers or booleans.
+
+    # Returns
+
+    Shape (2, figures): where the middle share `level` of the resampled means begins and ends.
+    """
+    figures, rows = values.shape
+    generator = np.random.default_rng(seed)
+    columns = values.T.astype(np.float32)
+    means = np.empty((resamples, figures))
+    at_once = max(1, _TOGETHER // rows)
+    for first in range(0, resamples, at_once):
+        drawn = generator.integers(0, rows, (min(at_once, resamples - first), rows))
+        # How often each row was drawn, of all resamples at once: those of one begin where those
+        # of the one before end.
+        shifted = drawn + rows * np.arange(len(drawn))[:, None]
+        counts = np.bincount(shifted.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        means[first : first + len(drawn)] = counts.astype(np.float32) @ columns / rows
+    outside = (1 - level) / 2
+    return np.quantile(means, [outside, 1 - outside], axis=0)

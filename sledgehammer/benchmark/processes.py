@@ -1,0 +1,102 @@
+"""Start a process for each contender, and talk to it."""
+
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+from multiprocessing import Pipe
+from typing import Any, Dict, Iterator, List, Sequence
+
+from allennlp.common.checks import ConfigurationError
+
+from sledgehammer.benchmark.contenders import Contender
+
+LAST_LINES = 20
+"""So many lines of what a process wrote are shown when it dies."""
+
+
+class Worker:
+    """Start the process of a contender (see `worker`) and send it commands.
+
+    Commands and answers are plain data of our own making. The process is a fresh Python rather
+    than one of `multiprocessing`, which would import the main module again, and with it torch and
+    AllenNLP into the processes of engines that need neither.
+
+    # Parameters
+
+    contender : `Contender`
+    threads : `int`
+
+    # Raises
+
+    `ConfigurationError` if the contender cannot be opened.
+    """
+
+    def __init__(self, contender: Contender, threads: int) -> None:
+        self._name = contender.name
+        self._connection, theirs = Pipe()
+        # A file takes all that is written; a pipe that nobody reads would block the process.
+        self._output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sledgehammer.benchmark.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+                pass_fds=[theirs.fileno()],
+            )
+        try:
+            self.ask(**contender.as_dict(), threads=threads)
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, **command: Any) -> Dict[str, Any]:
+        """Send a command and wait for its answer.
+
+        # Raises
+
+        `ConfigurationError` if the contender fails; if its process dies, the last lines that it
+        wrote are shown on standard error first.
+        """
+        try:
+            self._connection.send(command)
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            raise ConfigurationError(f"{self._name}: {self._show_death()}") from None
+        if "error" in answer:
+            raise ConfigurationError(f"{self._name}: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+        self._output.close()
+
+    def _show_death(self) -> str:
+        """Show what the dead process wrote, and return how it ended."""
+        code = self._process.wait()
+        lines = self._last_lines()
+        for line in lines:
+            print(f"{self._name}: {line}", file=sys.stderr)
+        ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
+        written = "; what it wrote last is above" if lines else " and wrote nothing"
+        return f"its process {ended}{written}"
+
+    def _last_lines(self) -> List[str]:
+        self._output.seek(0)
+        return self._output.read().splitlines()[-LAST_LINES:]
+
+
+@contextmanager
+def workers(contenders: Sequence[Contender], threads: int) -> Iterator[Dict[str, Worker]]:
+    """Start the processes of some contenders, by name; they end with the block."""
+    with ExitStack() as stack:
+        started = {}
+        for contender in contenders:
+            worker = Worker(contender, threads)
+            stack.callback(worker.close)
+            started[contender.name] = worker
+        yield started
