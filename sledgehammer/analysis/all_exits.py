@@ -83,6 +83,14 @@ def run_all_exits(
     )
 
 
+def fingerprints(reader: TransformerReader, rows: Sequence[Row]) -> Tensor:
+    """Return a fingerprint of each row (see `row_hashes`), without running a model: (rows,)."""
+    found = torch.zeros(len(rows), dtype=torch.long)
+    for tokens, positions in token_batches(reader, rows, batch_size=256):
+        found[positions] = row_hashes(tokens)
+    return found
+
+
 def label_indices(model: ExitClassifier, rows: Iterable[Row]) -> Optional[Tensor]:
     """The labels of rows as the model counts them: (rows,), long; `None` unless all have one.
 

@@ -63,7 +63,7 @@ def write_page(
     told = ""
     if chosen is not None:
         told = (
-            f" The star is the chosen {escape(chosen.name)}, {chosen.setting:.4g}: accuracy "
+            f" The star is the chosen {escape(chosen.name)}, {chosen.shown}: accuracy "
             f"{chosen.accuracy:.1%} at {chosen.layer_speedup:.2f}x."
         )
     page = PAGE.format(title=escape(title), figure=figure, chosen=told, terms=_terms(series))
@@ -135,7 +135,7 @@ def _hovers(series: Series) -> List[str]:
 
 def _hover(name: str, point: Point) -> str:
     shares = ", ".join(f"{share:.0%} at {layer}" for layer, share in point.shares.items())
-    setting = "" if point.setting is None else f"{point.name} {point.setting:.4g}<br>"
+    setting = "" if point.setting is None else f"{point.name} {point.shown}<br>"
     return (
         f"<b>{escape(name)}</b><br>{setting}accuracy {point.accuracy:.1%}<br>"
         f"layer speedup {point.layer_speedup:.2f}x ({point.mean_layers:.2f} layers)<br>"

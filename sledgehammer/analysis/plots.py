@@ -114,7 +114,7 @@ def _tradeoff_image(
     if chosen is not None:
         axes.plot(
             chosen.layer_speedup, 100 * chosen.accuracy, "*", markersize=14, color="black",
-            label=f"chosen: {chosen.name} {chosen.setting:.4g}",
+            label=f"chosen: {chosen.name} {chosen.shown}",
         )  # fmt: skip
     axes.set(xlabel="layer speedup", ylabel="accuracy (%)")
     axes.set_title(literally(title), fontsize="medium")

@@ -5,33 +5,30 @@ is at most E. For each value a p-value tests "the risk is above E". Values are t
 safest (the full model) to the fastest, at level D each, until the first that can't be shown safe:
 the chance that any of those passed is unsafe is at most D (fixed sequence testing; Angelopoulos et
 al., "Learn then Test", 2021, section 3; for early exits Jazbec et al., "Fast yet Safe", NeurIPS
-2024). The order must not depend on the data, and rows must be independent draws.
+2024). The order must not depend on the data, rows must be independent draws, and none of them may
+have had a part in the model.
+
+`benchmarks/accuracy_drop_tests.py` compares the test on accuracy with its rivals.
 """
 
-import math
 from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
-from scipy.special import logsumexp
-from scipy.stats import binom
+from scipy.special import bdtr
 
+from sledgehammer.analysis.exact_test import exact_p_value
 from sledgehammer.analysis.tradeoff import Tradeoff
 
-PValue = Callable[[np.ndarray, float], float]
-"""(losses of the rows, E) -> p-value of "the mean loss is above E"."""
+PValue = Callable[[np.ndarray, float, float], float]
+"""(losses of the rows, E, level) -> p-value of "the mean loss is above E".
 
-_BETS = np.linspace(0, 1, 257)[1:-1]
+It need only be on the right side of the level."""
 
 
-def betting_p_value(losses: np.ndarray, bound: float) -> float:
-    """For losses in {-1, 0, 1}, such as drops in accuracy: bets against "the mean is above E".
+def drop_p_value(losses: np.ndarray, bound: float, level: float) -> float:
+    """Return the p-value of "the mean loss is above E", for losses in {-1, 0, 1}.
 
-    A gambler who stakes the share b of what she can gets the factor `1 + lambda (E - loss)` a
-    row, with lambda = b / (1 - E). If the mean loss is E or more, her wealth, averaged over many
-    b, has an expectation of at most 1, so that 1 / wealth is a p-value (Waudby-Smith and Ramdas,
-    "Estimating means of bounded random variables by betting", JRSS-B 2023, theorem 3 and section
-    B.4; Orabona and Jun 2021). Where losses are rare it is far tighter than `hoeffding_p_value`,
-    which only knows their range.
+    It is valid for any number of rows, whatever the chances of the three are: see `exact_test`.
 
     # Parameters
 
@@ -39,33 +36,24 @@ def betting_p_value(losses: np.ndarray, bound: float) -> float:
         Shape (rows,).
     bound : `float`
         E, in (0, 1).
+    level : `float`
+        With what the p-value is to be compared: it is on the right side of it, no more.
     """
-    stakes = _BETS / (1 - bound)
-    log_wealth = sum(
-        float((losses == loss).sum()) * np.log1p(stakes * (bound - loss)) for loss in (-1, 0, 1)
-    )
-    return min(1.0, math.exp(-max(0.0, float(logsumexp(log_wealth)) - math.log(len(stakes)))))
+    count = int((losses == 1).sum()), int((losses == -1).sum())
+    return exact_p_value(*count, len(losses), bound, level)
 
 
-def binomial_p_value(losses: np.ndarray, bound: float) -> float:
-    """For losses in {0, 1}: the exact chance of so few of them if the mean were E.
+def binomial_p_value(losses: np.ndarray, bound: float, level: float) -> float:
+    """Return the exact chance of so few losses, each 0 or 1, if their mean were E.
 
-    See `betting_p_value` for the parameters.
+    See `drop_p_value` for the parameters.
     """
-    return float(binom.cdf(int(losses.sum()), len(losses), bound))
-
-
-def hoeffding_p_value(losses: np.ndarray, bound: float) -> float:
-    """For losses in [-1, 1], by Hoeffding's inequality (1963): the plain bound, to compare with.
-
-    See `betting_p_value` for the parameters.
-    """
-    gap = max(0.0, bound - float(losses.mean()))
-    return math.exp(-len(losses) * gap**2 / 2)
+    count = int(losses.sum())
+    return float(bdtr(count, len(losses), bound)) if count < len(losses) else 1.0
 
 
 def accuracy_drop(tradeoff: Tradeoff, setting: float) -> np.ndarray:
-    """1 where only the full model is right, -1 where only the early answer is, else 0.
+    """Return 1 where only the full model is right, -1 where only the early answer is, else 0.
 
     Shape (rows,); the mean is the accuracy lost against the model's own last exit, or the highest
     that the policy may take.
@@ -75,7 +63,7 @@ def accuracy_drop(tradeoff: Tradeoff, setting: float) -> np.ndarray:
 
 
 def inconsistency(tradeoff: Tradeoff, setting: float) -> np.ndarray:
-    """1 where the early answer is not the full model's, else 0; needs no labels to be right.
+    """Return 1 where the early answer is not the full model's, else 0, whatever the labels.
 
     Shape (rows,). Source: Schuster et al., "Consistent Accelerated Inference via Confident
     Adaptive Transformers", EMNLP 2021.
@@ -89,7 +77,7 @@ RISKS: Dict[str, Callable[[Tradeoff, float], np.ndarray]] = {
     "inconsistency": inconsistency,
 }
 P_VALUES: Dict[str, PValue] = {
-    "accuracy-drop": betting_p_value,
+    "accuracy-drop": drop_p_value,
     "inconsistency": binomial_p_value,
 }
 
@@ -101,7 +89,7 @@ def safe_settings(
     p_value: PValue,
     sequence: Sequence[float],
 ) -> List[float]:
-    """The values that are shown safe, in the order of the tests.
+    """Return the values that are shown safe, in the order of the tests.
 
     # Parameters
 
@@ -118,21 +106,39 @@ def safe_settings(
     """
     safe = list(sequence[:1])
     for setting in sequence[1:]:
-        if p_value(losses(setting), bound) > delta:
+        if p_value(losses(setting), bound, delta) > delta:
             break
         safe.append(setting)
     return safe
 
 
 def fastest_safe(
-    tradeoff: Tradeoff, bound: float, delta: float, risk: str = "accuracy-drop"
+    tradeoff: Tradeoff,
+    bound: float,
+    delta: float,
+    risk: str = "accuracy-drop",
+    settings: Optional[Sequence[float]] = None,
 ) -> Optional[float]:
-    """The fastest value shown safe, or `None` if there is none but the full model.
+    """Return the fastest value shown safe, or `None` if there is none but the full model.
 
-    See `safe_settings` for the parameters; `risk` is one of `RISKS`.
+    See `safe_settings` for `bound` and `delta`.
+
+    # Parameters
+
+    risk : `str`, optional (default = `"accuracy-drop"`)
+        One of `RISKS`.
+    settings : `Sequence[float]`, optional
+        The values to try, in any order, fixed before the data were seen; the policy's grid if
+        `None`.
     """
-    sequence = tradeoff.grid()[::-1]
+    given = tradeoff.grid() if settings is None else settings
+    rises = tradeoff.full > tradeoff.grid()[0]
+    inner = sorted({value for value in given if value != tradeoff.full}, reverse=rises)
     safe = safe_settings(
-        lambda setting: RISKS[risk](tradeoff, setting), bound, delta, P_VALUES[risk], sequence
+        lambda setting: RISKS[risk](tradeoff, setting),
+        bound,
+        delta,
+        P_VALUES[risk],
+        [tradeoff.full, *inner],
     )
     return safe[-1] if len(safe) > 1 else None

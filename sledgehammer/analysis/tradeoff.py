@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sledgehammer.calibration import bin_counts, error_from_bins
 from sledgehammer.model.policy_config import configuration_errors
-from sledgehammer.policies import Evidence, ExitPolicy, Exits
+from sledgehammer.policies import ConfidencePolicy, Evidence, ExitPolicy, Exits
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,9 @@ class Point:
 
     # Parameters
 
-    setting : `Optional[float]`
-        The value of the policy's setting, if there is one.
+    setting : `Union[float, List[float], None]`
+        The value of the policy's setting, if there is one; a list where each exit but the last
+        has its own.
     accuracy, macro_f1 : `float`
     mean_layers : `float`
         Layers run for a row, on average.
@@ -34,7 +35,7 @@ class Point:
         What the setting is called.
     """
 
-    setting: Optional[float]
+    setting: Union[float, List[float], None]
     accuracy: float
     macro_f1: float
     mean_layers: float
@@ -42,6 +43,12 @@ class Point:
     calibration_error: float
     shares: Dict[int, float]
     name: str = "threshold"
+
+    @property
+    def shown(self) -> str:
+        """The setting, for a table or a legend."""
+        each = self.setting if isinstance(self.setting, list) else [self.setting]
+        return ", ".join("" if value is None else f"{value:.6g}" for value in each)
 
     def figures(self) -> Dict[str, Any]:
         """All of it, the setting under its own name."""
@@ -116,6 +123,16 @@ class Tradeoff:
         """Shape (rows, exits), bool: which exits are right."""
 
     @property
+    def confidence(self) -> np.ndarray:
+        """Of all exits: (rows, exits)."""
+        return self._confidence.cpu().numpy()
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """The answers of all exits, as label indices: (rows, exits)."""
+        return self._predicted.cpu().numpy()
+
+    @property
     def full(self) -> float:
         """The value of the policy's setting at which nothing stops early."""
         return self.policy.full
@@ -124,6 +141,20 @@ class Tradeoff:
         """The position of the exit that answers each row: (rows,), long."""
         settings = {**self.policy.values, self.policy.sweeps: setting}
         return torch.from_numpy(self.policy.replay(self._evidence, settings))
+
+    @property
+    def highest(self) -> int:
+        """The position of the highest exit that the policy may take: the full model, or its cap."""
+        return int(self.policy.highest(self.policy.values))
+
+    @property
+    def full_name(self) -> str:
+        """What early answers are compared with, in words."""
+        layer = self.exit_layers[self.highest]
+        if self.highest == len(self.exit_layers) - 1:
+            return f"the last exit (layer {layer})"
+        cap = self.policy.max_exit_layer
+        return f"the exit at layer {layer}, the highest that max_exit_layer {cap} allows"
 
     def correct_at(self, setting: float) -> Tensor:
         """Which rows are answered rightly: (rows,), bool."""
@@ -136,6 +167,16 @@ class Tradeoff:
     def curve(self, settings: Iterable[float]) -> List[Point]:
         """The policy's points at some values of its setting."""
         return [self._point(self._counts(self.answered_by(s)), s) for s in settings]
+
+    def with_thresholds(self, thresholds: Sequence[float]) -> Point:
+        """Return the point of a threshold an exit, for each exit but the last."""
+        policy = ConfidencePolicy(
+            thresholds=list(thresholds), max_exit_layer=self.policy.max_exit_layer
+        )
+        assert self.policy.exits is not None
+        policy.bind(self.policy.exits)
+        answered_by = torch.from_numpy(policy.replay(self._evidence))
+        return self._point(self._counts(answered_by), list(thresholds), "thresholds")
 
     def grid(self) -> List[float]:
         """Values of the setting that show the whole curve, whatever the rows: the fastest first,
@@ -181,7 +222,12 @@ class Tradeoff:
             torch.bincount(exit, minlength=len(self.exit_layers)).double(),
         )
 
-    def _point(self, counts: _Counts, setting: Optional[float] = None) -> Point:
+    def _point(
+        self,
+        counts: _Counts,
+        setting: Union[float, List[float], None] = None,
+        name: Optional[str] = None,
+    ) -> Point:
         total = float(counts.confusion.sum())
         shares = counts.exits / total
         layers = shares.new_tensor(self.exit_layers) + 1
@@ -194,7 +240,7 @@ class Tradeoff:
             self.full_layers / mean_layers,
             error_from_bins(*counts.bins),
             dict(zip(self.exit_layers, shares.tolist())),
-            self.policy.sweeps,
+            name or self.policy.sweeps,
         )
 
 

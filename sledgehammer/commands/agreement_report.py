@@ -1,5 +1,6 @@
 """What another number format changes, for `allennlp tradeoff --dtype`."""
 
+import math
 from typing import Any, Dict, List, Sequence, Tuple
 
 from sledgehammer.analysis.agreement import Agreement, compare
@@ -32,7 +33,8 @@ def run_in_format(
         given = {**policy.values, policy.sweeps: setting}
         before, after = (replayed(model, o, given) for o in (exact, outputs))
         agreement = compare(before, after, model.exit_layers, outputs.label)
-        changes.append({policy.sweeps: setting, **vars(agreement)})
+        shown = None if math.isinf(setting) else setting  # each exit has its own, or no limit
+        changes.append({policy.sweeps: shown, **vars(agreement)})
     return outputs, {"dtype": dtype, "against": "float32", "changes": changes}
 
 
@@ -47,7 +49,7 @@ def _cells(change: Dict[str, Any]) -> Dict[str, str]:
     figures = Agreement(**dict(rest))
     assert figures.accuracy is not None and figures.accuracy_change is not None
     return {
-        name: f"{setting:.4g}",
+        name: "an exit's own" if setting is None else f"{setting:.4g}",
         "accuracy": f"{figures.accuracy:.1%} ({100 * figures.accuracy_change:+.2f} points)",
         "mean layers": f"{figures.mean_layers:.2f} ({figures.mean_layers_change:+.3f})",
         "same label": f"{figures.labels:.2%}",

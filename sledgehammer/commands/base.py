@@ -12,7 +12,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 from tabulate import tabulate
-from torch import Tensor
 
 from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits
 from sledgehammer.dataset_readers.base import Row
@@ -99,6 +98,7 @@ def open_and_run(
     dtype: Optional[str] = None,
     engine: Optional[str] = None,
     check: Callable[[ExitClassifier], None] = lambda model: None,
+    select: Callable[[Opened, List[Row]], List[Row]] = lambda opened, rows: rows,
 ) -> "tuple[Opened, List[Row], ExitOutputs]":
     """Load the archive, read the data, run all exits over them.
 
@@ -112,6 +112,8 @@ def open_and_run(
         An exported model of the archive, to run in its place.
     check : `Callable[[ExitClassifier], None]`, optional
         Is shown the model before anything runs.
+    select : `Callable[[Opened, List[Row]], List[Row]]`, optional
+        Says which of the rows to run.
     """
     if engine is not None:
         check_exported_from(engine, arguments.archive)
@@ -121,6 +123,7 @@ def open_and_run(
         opened.model.use_number_format(dtype)
     check(opened.model)
     rows = read_rows(opened.reader, arguments.data, arguments.json_lines, labelled)
+    rows = select(opened, rows)
     return opened, rows, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
 
 
@@ -144,19 +147,6 @@ def check_swept(policy: ExitPolicy, value: float) -> None:
     """Raise a `ConfigurationError` unless the setting that a policy sweeps may have a value."""
     with configuration_errors():
         policy.checked({policy.sweeps: value})
-
-
-def warn_if_seen(
-    model: ExitClassifier, used_for: str, hashes: Tensor, consequence: str
-) -> List[str]:
-    """Say so if rows are among those that temperatures or a setting were chosen on."""
-    overlap = model.seen.overlap(used_for, hashes)
-    if not overlap:
-        return []
-    verb = "fit the temperatures" if used_for == "temperatures" else "choose the threshold"
-    message = f"{overlap} of the {len(hashes)} rows were also used to {verb}: {consequence}"
-    print(f"warning: {message}", file=sys.stderr)
-    return [message]
 
 
 def print_table(rows: Sequence[Dict[str, Any]]) -> None:

@@ -16,11 +16,12 @@ from sledgehammer.commands.base import (
     as_json,
     open_and_run,
     print_table,
-    warn_if_seen,
     write_json,
 )
+from sledgehammer.commands.seen_rows import warn_if_seen, warn_of_choice
 from sledgehammer.commands.titles import picture_title
 from sledgehammer.model.archives import check_target, write_changed
+from sledgehammer.model.base import ExitClassifier
 from sledgehammer.policies import exit_shares
 from sledgehammer.support.files import check_writable
 
@@ -64,23 +65,21 @@ class Calibrate(ArchiveCommand):
         after = fit_temperatures(outputs.logits, outputs.label)
         exits = _compare(outputs, model.exit_layers, before, after)
         print_table([row for layer, states in exits.items() for row in _table_rows(layer, states)])
-        consequence = (
-            "it was chosen for temperatures that now change; choose it anew, on other rows"
-        )
         report = {
             "data": arguments.data,
             "rows": len(outputs.hashes),
             "exits": exits,
-            "warnings": warn_if_seen(model, "threshold", outputs.hashes, consequence),
         }
-        content = json.dumps(as_json(report), indent=2).encode()
         model.temperatures.copy_(torch.tensor(after))
+        report["warnings"] = _warnings(model, outputs)
+        content = json.dumps(as_json(report), indent=2).encode()
         shares = exit_shares(model.calibrated(outputs.logits).cpu().numpy())
         weights = {
             "temperatures": torch.tensor(after),
             "exit_shares": torch.from_numpy(shares),
             "seen.temperatures": outputs.hashes,
             "seen.threshold": model.seen.threshold,
+            "seen.weights": model.seen.weights,
         }
         if arguments.plot:
             title = picture_title(
@@ -93,6 +92,17 @@ class Calibrate(ArchiveCommand):
             write_json(report, arguments.report)
         write_changed(arguments.archive, arguments.output, weights, extra={REPORT: content})
         print(f"\nnew archive: {arguments.output}")
+
+
+def _warnings(model: ExitClassifier, outputs: ExitOutputs) -> List[str]:
+    """Warn of rows used before, and of a setting that was chosen for the old temperatures."""
+    consequences = {
+        "weights": "the model is surer of them than of others; use other rows",
+        "threshold": "choose it anew, on other rows",
+    }
+    found = warn_if_seen(model, outputs.hashes, consequences)
+    chosen_on = len(model.seen.threshold)
+    return found + warn_of_choice(model.choice, model.conditions(), chosen_on)
 
 
 def _compare(

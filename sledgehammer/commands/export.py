@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import List, Optional
 
 import torch
 from allennlp.commands.subcommand import Subcommand
@@ -15,13 +15,15 @@ from sledgehammer.analysis.all_exits import replayed, run_all_exits
 from sledgehammer.calibration import fit_temperatures
 from sledgehammer.commands.agreement_report import agreement_cells
 from sledgehammer.commands.base import ArchiveCommand, as_json, print_table
+from sledgehammer.commands.seen_rows import warn_if_seen, warn_of_choice
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.json_lines import read_rows
-from sledgehammer.engine.manifest import Manifest, is_engine, write
+from sledgehammer.engine.manifest import Manifest, write
+from sledgehammer.export.changed import check_directory
 from sledgehammer.export.directory import RUNTIMES, Format, export, range_batches
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.policies import exit_shares
-from sledgehammer.support.files import no_folder_for, replacing_folder
+from sledgehammer.support.files import replacing_folder
 
 
 @Subcommand.register("export")
@@ -55,7 +57,7 @@ class ExportCommand(ArchiveCommand):
     def run(self, arguments: argparse.Namespace) -> None:
         format = Format(arguments.format, arguments.precision)
         target = Path(arguments.directory)
-        _check_directory(target, arguments.force)
+        check_directory(target, arguments.force)
         format.require_libraries()
         if format.needs_calibration and not arguments.ranges:
             raise ConfigurationError(
@@ -80,20 +82,19 @@ class ExportCommand(ArchiveCommand):
                 write(folder, manifest)
             elif format.precision != "fp32":
                 print(f"what {format.precision} changes was not measured: give --verify DATA")
+            _warn(opened, manifest)
         print(f"\nexported model: {target}")
 
 
-def _check_directory(target: Path, force: bool) -> None:
-    if problem := no_folder_for(target):
-        raise ConfigurationError(problem)
-    if not target.exists():
-        return
-    if not force:
-        raise ConfigurationError(f"{str(target)!r} exists: give another name, or --force")
-    if not is_engine(target):
-        raise ConfigurationError(
-            f"{str(target)!r} is no exported model, so that --force does not replace it"
-        )
+def _warn(opened: Opened, manifest: Manifest) -> None:
+    """Warn if the policy's setting was chosen for other temperatures, or another precision."""
+    model = opened.model
+    changed = (
+        manifest.number_format != model.number_format
+        or manifest.temperatures != model.temperatures.tolist()
+    )
+    chosen_on = len(model.seen.threshold) if changed else 0
+    warn_of_choice(model.choice, manifest.conditions(), chosen_on)
 
 
 def _rows(opened: Opened, path: Optional[str], json_lines: bool, labelled: bool) -> List[Row]:
@@ -106,8 +107,11 @@ def _recalibrate(folder: Path, manifest: Manifest, rows: List[Row], batch_size: 
     outputs = run_all_exits(exported.model, exported.reader, rows, batch_size)
     assert outputs.label is not None
     temperatures = fit_temperatures(outputs.logits, outputs.label)
-    seen: Dict[str, List[int]] = {"temperatures": outputs.hashes.tolist(), "threshold": []}
-    (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
+    seen = exported.model.seen
+    surer = "the model is surer of them than of others; use other rows"
+    warn_if_seen(exported.model, outputs.hashes, {"weights": surer, "threshold": surer})
+    seen.temperatures = outputs.hashes
+    (folder / "seen.json").write_text(json.dumps(seen.as_lists()), encoding="utf-8")
     exported.model.temperatures.copy_(torch.tensor(temperatures))
     shares = exit_shares(exported.model.calibrated(outputs.logits).numpy()).tolist()
     changed = dataclasses.replace(manifest, temperatures=temperatures, exit_shares=shares)

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
@@ -14,9 +13,15 @@ from allennlp.common.params import parse_overrides, with_overrides
 from allennlp.nn import util
 from torch import Tensor
 
-from sledgehammer.analysis.all_exits import ExitOutputs, label_indices, run_all_exits
+from sledgehammer.analysis.all_exits import (
+    ExitOutputs,
+    fingerprints,
+    label_indices,
+    run_all_exits,
+)
 from sledgehammer.calibration import fit_temperatures
 from sledgehammer.commands.base import ArchiveCommand, as_json, print_table, write_json
+from sledgehammer.commands.seen_rows import warn, warn_of_choice
 from sledgehammer.dataset_readers.base import Row, token_batches
 from sledgehammer.dataset_readers.holdout import PARTS, split_path
 from sledgehammer.dataset_readers.json_lines import read_rows
@@ -27,7 +32,6 @@ from sledgehammer.model.archives import (
     read_member,
     write_changed,
 )
-from sledgehammer.model.fitted_rows import row_hashes
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.network.pretrained import SNAPSHOT
@@ -139,13 +143,18 @@ class Prune(ArchiveCommand):
         outcome = _prune(arguments, opened, model, data, config)
         report = _report(arguments, model, data, outcome)
         _print(report)
-        report["warnings"] = _warnings(arguments, opened, data, outcome.final)
+        learned = fingerprints(opened.reader, data.rows)
+        report["warnings"] = _warnings(learned, outcome.final)
+        # Parts were judged by these rows too, so they count even without fine-tuning.
+        model.seen.add_training_rows(learned)
+        model.temperatures.copy_(torch.tensor(report["temperatures"]))
+        chosen_on = len(model.seen.threshold)
+        report["warnings"] += warn_of_choice(model.choice, model.conditions(), chosen_on)
         transformer.update(config_changes(model.encoder))
         extra = {
             REPORT: json.dumps(as_json(report), indent=2).encode(),
             _TRANSFORMER: (json.dumps(transformer, indent=2) + "\n").encode(),
         }
-        model.temperatures.copy_(torch.tensor(report["temperatures"]))
         model.store_shares(exit_shares(model.calibrated(outcome.final.logits).cpu().numpy()))
         weights = {
             **model.state_dict(),
@@ -262,22 +271,14 @@ def _batches(
         yield util.move_to_device(tokens, device), labels[positions].to(device)
 
 
-def _warnings(
-    arguments: argparse.Namespace, opened: Opened, data: _Data, final: ExitOutputs
-) -> List[str]:
+def _warnings(learned: Tensor, final: ExitOutputs) -> List[str]:
     found = []
-    batches = token_batches(opened.reader, data.rows, arguments.batch_size)
-    learned = torch.cat([row_hashes(tokens) for tokens, _ in batches])
     if overlap := int(torch.isin(final.hashes, learned).sum()):
         found.append(
             f"{overlap} of the {len(final.hashes)} validation rows are among the training rows: "
             "accuracies and confidences look better than they are"
         )
-    if len(opened.model.seen.threshold):
-        found.append("the threshold was chosen for the old model: choose it anew, on other rows")
-    for warning in found:
-        print(f"warning: {warning}", file=sys.stderr)
-    return found
+    return warn(found)
 
 
 def _accuracies(outputs: ExitOutputs) -> List[float]:

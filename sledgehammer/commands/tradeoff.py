@@ -20,16 +20,27 @@ from sledgehammer.commands.base import (
     check_swept,
     open_and_run,
     parse_policy,
-    warn_if_seen,
     write_json,
 )
+from sledgehammer.commands.seen_rows import add_seen_rows, allowed_rows, warn_if_seen
 from sledgehammer.commands.titles import picture_title
-from sledgehammer.commands.tradeoff_choice import checked_wish, choose_point
+from sledgehammer.commands.tradeoff_choice import (
+    Chosen,
+    add_choice,
+    check_policy,
+    checked_wish,
+    choose_point,
+    wanted,
+)
 from sledgehammer.commands.tradeoff_report import print_curves, series, write_csv
 from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.export.changed import check_directory, write_with_choice
 from sledgehammer.model.archives import Opened, check_target, open_archive, write_changed
 from sledgehammer.model.base import ExitClassifier
+from sledgehammer.model.chosen_setting import choice_bytes
+from sledgehammer.model.fitted_rows import PURPOSES
 from sledgehammer.network.precision import DTYPES
+from sledgehammer.policies import CHOICE, Choice
 from sledgehammer.support.files import check_writable
 
 
@@ -70,22 +81,13 @@ class TradeoffCommand(ArchiveCommand):
             "--dtype", choices=sorted(DTYPES), help="compute in it; say what that changes"
         )
         choice = subparser.add_argument_group("choosing a setting")
-        choice.add_argument("--min-accuracy", type=float, metavar="A", help="such as 0.92")
+        add_choice(choice)
+        add_seen_rows(choice)
         choice.add_argument(
-            "--max-accuracy-drop", type=float, metavar="E", help="against the last exit, as 0.01"
-        )
-        choice.add_argument(
-            "--max-inconsistency", type=float, metavar="E", help="answers not the last exit's"
-        )
-        choice.add_argument("--min-speedup", type=float, metavar="S", help="layer speedup, as 3")
-        choice.add_argument(
-            "--delta", type=float, metavar="D",
-            help="guarantee E: the true drop (or inconsistency) exceeds it with probability <= D",
+            "--write", type=Path, metavar="NEW",
+            help="an archive with the chosen setting; with --engine an exported model with it",
         )  # fmt: skip
-        choice.add_argument(
-            "--write", type=Path, metavar="NEW_ARCHIVE", help="with the chosen setting"
-        )
-        choice.add_argument("--force", action="store_true", help="overwrite NEW_ARCHIVE")
+        choice.add_argument("--force", action="store_true", help="overwrite NEW")
 
     def run(self, arguments: argparse.Namespace) -> None:
         wish = checked_wish(arguments)
@@ -98,45 +100,61 @@ class TradeoffCommand(ArchiveCommand):
             dtype="float32" if dtype else None,
             engine=arguments.engine,
             check=partial(_use_policy, arguments),
+            select=partial(allowed_rows, arguments),
         )
         changes = None
         if dtype:
             outputs, changes = run_in_format(opened, rows, outputs, dtype, arguments.batch_size)
             print_changes(changes)
         tradeoff = replay(opened, outputs)
-        curve = tradeoff.curve(_progress(_settings(arguments, tradeoff)))
-        others = {name: _other(name, arguments) for name in arguments.versus}
-        report: Dict[str, Any] = {
-            "archive": arguments.archive,
-            "engine": arguments.engine,
-            "data": arguments.data,
-            "rows": len(outputs.hashes),
-            "exit_layers": tradeoff.exit_layers,
-            "full_layers": tradeoff.full_layers,
-            "policy": opened.model.policy.config(),
-            "number_format": changes,
-            "curves": {
-                "policy": curve,
-                "random": tradeoff.random_exits(curve),
-                "single exits": tradeoff.single_exits(),
-                "oracle": [tradeoff.oracle()],
-            },
-            "versus": {name: points for name, (points, _) in others.items()},
-            "bands": {
-                "policy": accuracy_band(tradeoff, curve),
-                **{name: band for name, (_, band) in others.items()},
-            },
-        }
+        report = _report(arguments, opened, tradeoff, changes)
         print_curves(report)
-        report["warnings"] = warn_if_seen(
-            opened.model, "temperatures", outputs.hashes,
-            "the figures flatter, and no guarantee holds; use other rows",
-        )  # fmt: skip
+        flatter = "the figures flatter; use other rows"
+        warnings = warn_if_seen(opened.model, outputs.hashes, dict.fromkeys(PURPOSES, flatter))
+        report["warnings"] = warnings
         chosen = None
         if not wish.is_empty:
-            chosen = choose_point(tradeoff, curve, wish, arguments)
-            report["chosen"] = {**chosen.figures(), "delta": arguments.delta}
-        _write_all(report, chosen, opened, outputs, arguments)
+            curve = report["curves"]["policy"]
+            seen = opened.model.seen
+            chosen = choose_point(tradeoff, curve, wish, arguments, seen, warnings)
+            report["chosen"] = {
+                **chosen.point.figures(), "delta": arguments.delta,
+                "guaranteed": chosen.delta is not None, "each_exit": arguments.each_exit,
+            }  # fmt: skip
+        _write_files(report, chosen, opened, arguments)
+        if arguments.write:
+            assert chosen is not None
+            _write_model(chosen, wanted(wish), opened, outputs, arguments)
+        for file in filter(None, (arguments.output, arguments.plot)):
+            print(f"wrote {file}", file=sys.stderr)
+
+
+def _report(
+    arguments: argparse.Namespace, opened: Opened, tradeoff: Tradeoff, changes: Any
+) -> Dict[str, Any]:
+    curve = tradeoff.curve(_progress(_settings(arguments, tradeoff)))
+    others = {name: _other(name, arguments) for name in arguments.versus}
+    return {
+        "archive": arguments.archive,
+        "engine": arguments.engine,
+        "data": arguments.data,
+        "rows": len(tradeoff.label),
+        "exit_layers": tradeoff.exit_layers,
+        "full_layers": tradeoff.full_layers,
+        "policy": opened.model.policy.config(),
+        "number_format": changes,
+        "curves": {
+            "policy": curve,
+            "random": tradeoff.random_exits(curve),
+            "single exits": tradeoff.single_exits(),
+            "oracle": [tradeoff.oracle()],
+        },
+        "versus": {name: points for name, (points, _) in others.items()},
+        "bands": {
+            "policy": accuracy_band(tradeoff, curve),
+            **{name: band for name, (_, band) in others.items()},
+        },
+    }
 
 
 def _check_files(arguments: argparse.Namespace) -> None:
@@ -144,7 +162,9 @@ def _check_files(arguments: argparse.Namespace) -> None:
         check_writable(arguments.output, [".json", ".csv"])
     if arguments.plot:
         check_plot(arguments.plot, pages=True)
-    if arguments.write:
+    if arguments.write and arguments.engine:
+        check_directory(arguments.write, arguments.force)
+    elif arguments.write:
         check_target(arguments.write, arguments.archive, arguments.force)
 
 
@@ -152,6 +172,7 @@ def _use_policy(arguments: argparse.Namespace, model: ExitClassifier) -> None:
     """Have the model use the policy that was asked for, and check settings, before anything runs."""
     if arguments.policy:
         model.policy = parse_policy(arguments.policy)
+    check_policy(arguments, model.policy)
     for value in arguments.settings or []:
         check_swept(model.policy, value)
     if unready := model.policy.unready():
@@ -179,11 +200,10 @@ def _other(name: str, arguments: argparse.Namespace) -> Tuple[List[Point], Band]
     return curve, accuracy_band(tradeoff, curve)
 
 
-def _write_all(
+def _write_files(
     report: Dict[str, Any],
-    chosen: Optional[Point],
+    chosen: Optional[Chosen],
     opened: Opened,
-    outputs: ExitOutputs,
     arguments: argparse.Namespace,
 ) -> None:
     if arguments.output:
@@ -193,19 +213,36 @@ def _write_all(
             write_csv(report, arguments.output)
     if arguments.plot:
         path = arguments.engine or arguments.archive
-        title = picture_title(
-            path, opened, arguments.data, len(outputs.hashes), arguments.json_lines
-        )
-        plot_tradeoff(series(report), arguments.plot, title, chosen)
-    if arguments.write:
-        assert chosen is not None and chosen.setting is not None
-        seen = opened.model.seen
-        policy = opened.model.policy
-        policy.change({policy.sweeps: chosen.setting})
-        weights = {"seen.threshold": outputs.hashes, "seen.temperatures": seen.temperatures}
-        write_changed(
-            arguments.archive, arguments.write, weights, policy.config(), dtype=arguments.dtype
-        )
-        print(f"\nnew archive: {arguments.write}")
-    for file in filter(None, (arguments.output, arguments.plot)):
-        print(f"wrote {file}", file=sys.stderr)
+        rows = report["rows"]
+        title = picture_title(path, opened, arguments.data, rows, arguments.json_lines)
+        point = None if chosen is None else chosen.point
+        plot_tradeoff(series(report), arguments.plot, title, point)
+
+
+def _write_model(
+    chosen: Chosen,
+    wish: Dict[str, float],
+    opened: Opened,
+    outputs: ExitOutputs,
+    arguments: argparse.Namespace,
+) -> None:
+    """Write what was run, the archive or the exported model, with the chosen setting."""
+    model = opened.model
+    model.policy = chosen.policy
+    model.seen.threshold = outputs.hashes
+    choice = Choice(
+        model.conditions(), wish, len(outputs.hashes), arguments.data, chosen.delta,
+        arguments.each_exit,
+    )  # fmt: skip
+    policy = chosen.policy.config()
+    if arguments.engine:
+        source = Path(arguments.engine)
+        write_with_choice(source, arguments.write, policy, model.seen.as_lists(), choice)
+        print(f"\nexported model: {arguments.write}")
+        return
+    weights = {f"seen.{name}": getattr(model.seen, name) for name in PURPOSES}
+    write_changed(
+        arguments.archive, arguments.write, weights, policy, {CHOICE: choice_bytes(choice)},
+        arguments.dtype,
+    )  # fmt: skip
+    print(f"\nnew archive: {arguments.write}")

@@ -195,6 +195,8 @@ def _predict(parsed: argparse.Namespace, settings: Dict[str, Any]) -> None:
         lines = stack.enter_context(_open(parsed.input))
         write = _writer(stack, parsed, flush=not is_file)
         policy = engine.with_settings(settings)
+        if problem := engine.choice_problem(policy):
+            print(f"warning: {problem}", file=sys.stderr)
         answers = engine.stream(
             entries(lines, engine.manifest.fields, bad_lines, policy),
             batch_size=parsed.batch_size,

@@ -8,12 +8,13 @@ import numpy as np
 from numpy import ndarray
 
 from sledgehammer.engine.batch import Arrays, Batch
-from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read
+from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read, read_choice
 from sledgehammer.engine.runtimes import Segments, open_segments
 from sledgehammer.engine.source import Entry
 from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Schedule, answers
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
 from sledgehammer.policies import (
+    Choice,
     ExitPolicy,
     Exits,
     Settings,
@@ -36,14 +37,23 @@ class Engine:
     manifest : `Manifest`
     tokenizer : `Tokenizer`
     segments : `Segments`
+    choice : `Choice`, optional
+        What the policy's setting was chosen for, if that is known.
 
     # Raises
 
     `EngineError` if there is no such policy as the manifest's, or it can't decide here.
     """
 
-    def __init__(self, manifest: Manifest, tokenizer: Tokenizer, segments: Segments) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        tokenizer: Tokenizer,
+        segments: Segments,
+        choice: Optional[Choice] = None,
+    ) -> None:
         self.manifest = manifest
+        self.choice = choice
         self.tokenizer = tokenizer
         self.segments = segments
         self._temperatures = np.asarray(manifest.temperatures, np.float32)
@@ -262,6 +272,18 @@ class Engine:
             raise EngineError(str(error)) from error
         return policy
 
+    def choice_problem(self, policy: Optional[ExitPolicy] = None) -> Optional[str]:
+        """Return what to say if the setting was chosen for something else.
+
+        # Parameters
+
+        policy : `ExitPolicy`, optional
+            What decides, if it is not the engine's own.
+        """
+        if self.choice is None:
+            return None
+        return self.choice.problem(self.manifest.conditions((policy or self.policy).config()))
+
     def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]:
         """What is told of a row that the exit at this position answered."""
         best = max(range(len(probs)), key=probs.__getitem__)
@@ -299,7 +321,8 @@ def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
         manifest.pad_token_id,
         len(manifest.fields),
     )
-    return Engine(manifest, tokenizer, open_segments(directory, manifest, threads))
+    choice = read_choice(directory)
+    return Engine(manifest, tokenizer, open_segments(directory, manifest, threads), choice)
 
 
 def softmax(logits: ndarray) -> ndarray:

@@ -3,6 +3,8 @@
 engine.json    this manifest
 config.json    the archive's config
 transformer/   tokenizer and the transformer's config
+chosen.json    what the policy's setting was chosen for, if that is known
+seen.json      fingerprints of the rows that had a part in the model
 segments/      one graph an exit: the layers since the last exit, and its head
 """
 
@@ -11,7 +13,9 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
+
+from sledgehammer.policies import CHOICE, Choice, Conditions
 
 MANIFEST = "engine.json"
 FORMAT = 2
@@ -53,7 +57,7 @@ class Manifest:
         Word pieces, special tokens included.
     pad_token_id : `int`
     source : `Dict[str, Any]`
-        The archive: its path and the SHA-256 of its weights.
+        The archive: its path, the SHA-256 of its weights, and their fingerprint.
     versions : `Dict[str, str]`
         Of the libraries that wrote the directory.
     signals : `List[str]`, optional
@@ -81,6 +85,41 @@ class Manifest:
     signals: List[str] = field(default_factory=list)
     exit_shares: List[List[float]] = field(default_factory=list)
     files: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def number_format(self) -> str:
+        """What the graphs compute in; float32 is the same in every runtime."""
+        return "float32" if self.precision == "fp32" else f"{self.runtime} {self.precision}"
+
+    def conditions(self, policy: Optional[Dict[str, Any]] = None) -> Conditions:
+        """Return what a choice of the policy's setting depends on.
+
+        # Parameters
+
+        policy : `Dict[str, Any]`, optional
+            The config of what decides, if that is not the model's own policy.
+        """
+        return Conditions(
+            self.policy if policy is None else policy,
+            self.temperatures,
+            self.number_format,
+            self.source.get("fingerprint", ""),
+        )
+
+
+def read_choice(directory: Path) -> Optional[Choice]:
+    """Return what the setting of an exported model was chosen for, if that is known.
+
+    # Raises
+
+    `EngineError` if the file is damaged.
+    """
+    try:
+        return Choice.of(json.loads((directory / CHOICE).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise EngineError(f"{directory / CHOICE} is damaged: {error}") from error
 
 
 def is_engine(path: "str | Path") -> bool:

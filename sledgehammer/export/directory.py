@@ -26,9 +26,10 @@ from sledgehammer.export.segments import (
     walk,
 )
 from sledgehammer.model.archives import Opened, archive_file, changed_config, weights_sha256
+from sledgehammer.model.chosen_setting import choice_bytes
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.encoder import TokenTensors
-from sledgehammer.policies import ConfidencePolicy, ExitPolicy
+from sledgehammer.policies import CHOICE, ConfidencePolicy, ExitPolicy
 
 RUNTIMES = {"onnx": ["fp32", "int8"], "openvino": ["fp32", "bf16", "int8"]}
 """The precisions that each runtime has on a CPU."""
@@ -119,12 +120,16 @@ def export(
     (folder / "segments").mkdir()
     names = _write_segments(segments, format, folder, examples, calibration)
     _copy_from_archive(archive, folder, policy.config())
-    seen = {name: buffer.tolist() for name, buffer in model.seen.named_buffers()}
-    (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
+    (folder / "seen.json").write_text(json.dumps(model.seen.as_lists()), encoding="utf-8")
+    if model.choice is not None:
+        (folder / CHOICE).write_bytes(choice_bytes(model.choice))
     manifest = describe(
         opened, inputs, policy, exits=slice(-1, None) if without_exits else slice(None),
         runtime=format.runtime, precision=format.precision, segments=names,
-        source={"archive": archive, "weights_sha256": weights_sha256(archive)},
+        source={
+            "archive": archive, "weights_sha256": weights_sha256(archive),
+            "fingerprint": model.weights_fingerprint(),
+        },
         versions=_versions(format),
     )  # fmt: skip
     write(folder, manifest)

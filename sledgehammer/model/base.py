@@ -9,14 +9,23 @@ from allennlp.data import Vocabulary
 from allennlp.models import Model
 from torch import Tensor
 
-from sledgehammer.model.fitted_rows import SeenRows
+from sledgehammer.model.fingerprint import fingerprint
+from sledgehammer.model.fitted_rows import PURPOSES, SeenRows
 from sledgehammer.model.metrics import AnswerStatistics, ExitAccuracy
 from sledgehammer.model.policy_config import configuration_errors
 from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.network.runner import Answers, GradientFlow
 from sledgehammer.network.signals import SIGNALS, AllExits, rows_of, signal_loss
 from sledgehammer.objectives import UNLABELLED, ExitBatch, ExitObjective, JointObjective
-from sledgehammer.policies import ConfidencePolicy, Evidence, ExitPolicy, Exits, Settings
+from sledgehammer.policies import (
+    Choice,
+    Conditions,
+    ConfidencePolicy,
+    Evidence,
+    ExitPolicy,
+    Exits,
+    Settings,
+)
 from sledgehammer.policies.budget import KNOTS
 
 
@@ -103,6 +112,10 @@ class ExitClassifier(Model):
         self.register_buffer("_layer_of_exit", layers, persistent=False)
         self.register_buffer("_speedup_of_exit", full_layers / (layers + 1), persistent=False)
         self.seen = SeenRows()
+        # All workers of a distributed run remember the same rows: no step need send them around.
+        self._ddp_params_and_buffers_to_ignore = [f"seen.{name}" for name in PURPOSES]
+        self.choice: Optional[Choice] = None
+        """What the policy's setting was chosen for, if that is known."""
         self.always_run_all_exits = False
         """Whether passes outside of training mode run all exits too; a trainer callback sets it
         for as long as a training run lasts."""
@@ -160,6 +173,28 @@ class ExitClassifier(Model):
         `ConfigurationError` for another one, or if the model has but one.
         """
         raise ConfigurationError(f"a {type(self).__name__} has one number format, not {dtype!r}")
+
+    @property
+    def number_format(self) -> str:
+        """The number format in which rows are answered."""
+        return "float32"
+
+    def weights_fingerprint(self) -> str:
+        """Return a short text that is another one for other weights; empty if that is unknown."""
+        return fingerprint(self)
+
+    def conditions(self) -> Conditions:
+        """Return what a choice of the policy's setting depends on, as it is now."""
+        return Conditions(
+            self.policy.config(),
+            self.temperatures.tolist(),
+            self.number_format,
+            self.weights_fingerprint(),
+        )
+
+    def choice_problem(self) -> Optional[str]:
+        """Return what to say if the policy's setting was chosen for something else."""
+        return None if self.choice is None else self.choice.problem(self.conditions())
 
     def forward(
         self,

@@ -14,6 +14,8 @@ from torch import Tensor
 from sledgehammer.engine import Engine, EngineError, load
 from sledgehammer.engine.runtimes import Arrays
 from sledgehammer.model.base import ExitClassifier
+from sledgehammer.model.chosen_setting import with_choice
+from sledgehammer.model.fitted_rows import PURPOSES
 from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.network.runner import Answers, GradientFlow
@@ -84,6 +86,13 @@ class ExportedClassifier(ExitClassifier):
         # AllenNLP's predictors ask the first parameter for its device.
         self.nothing = torch.nn.Parameter(torch.empty(0), requires_grad=False)
 
+    @property
+    def number_format(self) -> str:
+        return self.engine.manifest.number_format
+
+    def weights_fingerprint(self) -> str:
+        return str(self.engine.manifest.source.get("fingerprint", ""))
+
 
 def load_exported(directory: Path, overrides: str = "") -> Archive:
     """Open an exported model as AllenNLP opens an archive.
@@ -112,8 +121,8 @@ def load_exported(directory: Path, overrides: str = "") -> Archive:
     policy = RegisteredPolicy.from_params(model_config.get("policy", {}))
     model = ExportedClassifier(vocab, engine, policy, namespace)
     seen = json.loads((directory / "seen.json").read_text(encoding="utf-8"))
-    for name, hashes in seen.items():
-        setattr(model.seen, name, torch.tensor(hashes, dtype=torch.long))
+    for name in PURPOSES:  # older versions did not write them all
+        setattr(model.seen, name, torch.tensor(seen.get(name, []), dtype=torch.long))
     readers = config.duplicate()
     reader_config = readers["dataset_reader"]
     validation = readers.get("validation_dataset_reader", None) or reader_config
@@ -122,7 +131,7 @@ def load_exported(directory: Path, overrides: str = "") -> Archive:
         for params in (reader_config, validation)
     ]
     return Archive(
-        model=model.eval(),
+        model=with_choice(model.eval(), directory),
         config=config,
         dataset_reader=made[0],
         validation_dataset_reader=made[1],

@@ -12,6 +12,7 @@ from allennlp.nn import RegularizerApplicator
 from allennlp.nn.parallel import DdpAccelerator
 
 from sledgehammer.model.base import ExitClassifier
+from sledgehammer.model.chosen_setting import with_choice
 from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.network import pretrained
 from sledgehammer.network.encoder import LayeredEncoder, check_supported
@@ -105,6 +106,10 @@ class MultiExitClassifier(ExitClassifier):
         self.runner.dtype = checked_dtype(dtype)
         self.runner.forget()
 
+    @property
+    def number_format(self) -> str:
+        return self.runner.dtype
+
     def train(self, mode: bool = True) -> "MultiExitClassifier":
         self.runner.forget()
         return super().train(mode)
@@ -118,10 +123,12 @@ class MultiExitClassifier(ExitClassifier):
         return super()._apply(*args, **kwargs)
 
     @classmethod
-    def _load(cls, config: Params, *args: Any, **kwargs: Any) -> "Model":
+    def _load(cls, config: Params, serialization_dir: Any, *args: Any, **kwargs: Any) -> "Model":
         # The archive has the weights: the pretrained ones need not even be reachable.
         config["model"]["pretrained_weights"] = False
-        return super()._load(config, *args, **kwargs)
+        return with_choice(
+            super()._load(config, serialization_dir, *args, **kwargs), serialization_dir
+        )
 
 
 def _build_runner(

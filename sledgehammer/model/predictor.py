@@ -12,6 +12,7 @@ from allennlp.predictors import Predictor
 
 from sledgehammer.dataset_readers.base import Row, TransformerReader
 from sledgehammer.model.base import ExitClassifier
+from sledgehammer.model.chosen_setting import warn_of_choice
 from sledgehammer.model.policy_config import configuration_errors
 from sledgehammer.policies import settings_in
 from sledgehammer.support.jsonl import OUTPUTS, parse_line, summary_of_bad_lines, texts_of
@@ -68,6 +69,8 @@ class SledgehammerPredictor(Predictor):
             model.policy.change({n: value for n, value in settings.items() if value is not None})
         if dtype is not None:
             model.use_number_format(dtype)
+        if settings or dtype is not None:
+            warn_of_choice(model)
         self._controller = model.policy.controller()
         self._lines = 0
         self._bad_lines: List[int] = []

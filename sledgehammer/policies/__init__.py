@@ -5,6 +5,7 @@ A policy is a file here and a test module; importing it makes it known.
 
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.budget import BudgetPolicy, exit_shares
+from sledgehammer.policies.choice import CHOICE, Choice, Conditions
 from sledgehammer.policies.confidence import ConfidencePolicy
 from sledgehammer.policies.entropy import EntropyPolicy
 from sledgehammer.policies.evidence import Controller, Evidence, Exits
@@ -24,7 +25,7 @@ from sledgehammer.policies.settings import (
 )
 
 __all__ = [
-    "BudgetPolicy", "ConfidencePolicy", "Controller", "Decision", "EntropyPolicy", "Evidence", "ExitPolicy",
+    "CHOICE", "BudgetPolicy", "Choice", "Conditions", "ConfidencePolicy", "Controller", "Decision", "EntropyPolicy", "Evidence", "ExitPolicy",
     "Exits", "LearnedHaltingPolicy", "NormalizedEntropyPolicy", "PatienceConfidencePolicy",
     "PatiencePolicy", "PredictedDepthPolicy", "Setting", "Settings", "check_for_some_policy", "comparable",
     "exit_shares", "number", "select", "settings_in",

@@ -1,11 +1,14 @@
 """Stop when an exit is sure."""
 
-from typing import List
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+from numpy import ndarray
 
 from sledgehammer.policies.base import ExitPolicy
-from sledgehammer.policies.evidence import Evidence
+from sledgehammer.policies.evidence import Evidence, Exits
 from sledgehammer.policies.grids import between, confidence, unit_grid
-from sledgehammer.policies.settings import Decision, Setting, Settings
+from sledgehammer.policies.settings import Decision, Setting, Settings, Values, single
 
 
 @ExitPolicy.register("confidence")
@@ -21,17 +24,77 @@ class ConfidencePolicy(ExitPolicy):
     threshold : `float`, optional (default = `0.9`)
         In [0, 1]. 0.0 always takes the first exit; 1.0 always runs to the last exit, even where
         a confidence rounds to 1.0.
+    thresholds : `Sequence[float]`, optional
+        In place of it, one threshold for each exit but the last, lowest exit first. At an exit
+        with 1.0 nothing stops. A text, or a call, with a `threshold` of its own is decided by
+        that one, at all exits.
+
+    # Raises
+
+    `ValueError` if both are given, or the thresholds are not as many as the exits less one.
     """
 
     settings = {"threshold": Setting(default=0.9)}
     sweeps = "threshold"
-    threshold: float
+    threshold: Optional[float]
+    """`None` where each exit has its own."""
+
+    def __init__(
+        self, *swept: Any, thresholds: Optional[Sequence[float]] = None, **values: Any
+    ) -> None:
+        self._thresholds = None if thresholds is None else self._checked_thresholds(thresholds)
+        super().__init__(*swept, **values)
+        if self._thresholds is None:
+            return
+        if swept or "threshold" in values:
+            raise ValueError("give either threshold or thresholds, not both")
+        self.threshold = None
+        # Where nothing stops no confidence is enough, not even one that rounds to 1.0.
+        self._enough = [np.inf if t == 1.0 else single(t) for t in self._thresholds]
+
+    @property
+    def thresholds(self) -> Optional[List[float]]:
+        """Those of the exits but the last, if each has its own."""
+        return self._thresholds if self.threshold is None else None
+
+    def config(self) -> Dict[str, Any]:
+        own = {} if self.thresholds is None else {"thresholds": list(self.thresholds)}
+        return {**super().config(), **own}
+
+    def bind(self, exits: Exits) -> None:
+        if self._thresholds is not None and len(self._thresholds) != len(exits.layers) - 1:
+            raise ValueError(
+                f"thresholds has {len(self._thresholds)} figures for {len(exits.layers)} exits: "
+                "give one for each exit but the last, which answers all that is left"
+            )
+        super().bind(exits)
+
+    def never(self, settings: Settings) -> Decision:
+        value = settings["threshold"]
+        if self._thresholds is None:
+            return super().never(settings)
+        # Infinity is no threshold: it stands for those of the exits.
+        return super().never(settings) & (value != np.inf)
 
     def stops(self, evidence: Evidence, settings: Settings) -> Decision:
-        return evidence.confidence >= settings["threshold"]
+        return evidence.confidence >= self._threshold_at(evidence.seen - 1, settings["threshold"])
+
+    def _threshold_at(self, position: int, value: Values) -> Values:
+        if self._thresholds is None:
+            return value
+        own = self._enough[position]
+        if isinstance(value, ndarray):
+            return np.where(value == np.inf, np.float32(own), value)
+        return own if value == np.inf else value
 
     def grid(self, labels: int) -> List[float]:
         return unit_grid(above=1 / labels)  # no confidence is below
 
     def distinct(self, evidence: Evidence) -> List[float]:
         return between(0.0, confidence(evidence.probs[:, :-1]).ravel(), 1.0)
+
+    def _checked_thresholds(self, thresholds: Any) -> List[float]:
+        if not isinstance(thresholds, (list, tuple)):
+            raise ValueError(f"thresholds must be a list, one an exit, got {thresholds!r}")
+        each = self.settings["threshold"]
+        return [float(each.checked(value, "each of thresholds") or 0.0) for value in thresholds]

@@ -5,12 +5,16 @@ from typing import Any
 
 import pytest
 import torch
+from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.benchmark.contenders import Contender, open_contender
 from sledgehammer.commands.benchmark import BenchmarkCommand
+from sledgehammer.commands.benchmark_choice import read_parts, seen_row_warnings
 from sledgehammer.commands.benchmark_contenders import choose_rivals, name_points
 from sledgehammer.commands.export import ExportCommand
+from sledgehammer.dataset_readers import SstReader
+from sledgehammer.model.archives import open_archive
 from tests.cli import refused, run_command
 from tests.conftest import FIXTURES
 from tests.tiny_training import train
@@ -18,6 +22,8 @@ from tests.tiny_training import train
 pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
 pytest.importorskip("onnxruntime")
 DEV = str(FIXTURES / "sst/dev.txt")
+TRAIN = str(FIXTURES / "sst/train.txt")
+HELD_OUT = str(FIXTURES / "sst/held_out.txt")
 FEW = ["--rows", "4", "--rounds", "2", "--threads", "1", "--batch-sizes", "1", "2"]
 
 
@@ -157,6 +163,48 @@ def test_the_standard_baseline_and_its_accuracy(
     assert f"standard, eager |      {accuracy:.1%}" in told
     assert told.index(" mean |") < told.index(" p50 |") < told.index(" p95 |")
     assert told.index("ratio of means") < told.index("ratio of p50s")
+
+
+def arguments(*given: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    BenchmarkCommand().add_subparser(parser.add_subparsers())
+    return parser.parse_args(["benchmark", "archive", *given])
+
+
+def test_thresholds_are_never_chosen_on_rows_reported_on(
+    sst_reader: SstReader, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "twice.txt"
+    data.write_text(Path(DEV).read_text() + Path(TRAIN).read_text() + Path(DEV).read_text())
+    parts = read_parts(arguments(str(data)), sst_reader)
+    sides = [{tuple(row.texts) for row in side} for side in parts[:2]]
+    assert not sides[0] & sides[1] and all(sides)
+    assert len(parts.reported) + len(parts.chosen_on) == 19
+    assert f"{len(parts.chosen_on)} of the 19 rows" in capsys.readouterr().out
+    given = read_parts(arguments(str(data), "--thresholds", "0.5"), sst_reader)
+    assert len(given.reported) == 19 and capsys.readouterr().out == ""
+    apart = read_parts(arguments(DEV, "--choose-on", TRAIN), sst_reader)
+    assert (len(apart.reported), len(apart.chosen_on), apart.name) == (5, 9, TRAIN)
+    data.write_text("(4 (4 Alone) (2 .))\n" * 3)
+    with pytest.raises(ConfigurationError, match="too few rows to choose thresholds"):
+        read_parts(arguments(str(data)), sst_reader)
+
+
+def test_rows_that_had_a_part_in_the_model_are_pointed_out(
+    tiny_archive: Path, sst_reader: SstReader, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = {"mine": open_archive(str(tiny_archive))}
+    for data, more, told in (
+        (TRAIN, ["--choose-on", HELD_OUT], "9 of the 9 rows were also used to train the model"),
+        (DEV, ["--thresholds", "0.5"], "5 of the 5 rows were also used to fit the temperatures"),
+        (HELD_OUT, ["--choose-on", HELD_OUT], "9 of the 9 rows are also in"),
+    ):
+        asked = arguments(data, *more)
+        (warning,) = seen_row_warnings(opened, read_parts(asked, sst_reader), asked)
+        assert warning.startswith(told)
+        assert f"warning: {warning}" in capsys.readouterr().err
+    asked = arguments(HELD_OUT)
+    assert seen_row_warnings(opened, read_parts(asked, sst_reader), asked) == []
 
 
 @pytest.mark.parametrize(

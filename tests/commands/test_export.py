@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,9 @@ import pytest
 from sledgehammer import engine
 from sledgehammer.commands import export as module
 from sledgehammer.commands.export import ExportCommand
+from sledgehammer.commands.tradeoff import TradeoffCommand
+from sledgehammer.engine.manifest import write
+from sledgehammer.model.archives import open_archive
 from tests.cli import refused, run_command
 from tests.conftest import FIXTURES
 
@@ -14,6 +18,7 @@ pytest.importorskip("onnx", reason="exports are not installed with the stock sta
 pytest.importorskip("onnxruntime")
 DEV = str(FIXTURES / "sst/dev.txt")
 TRAIN = str(FIXTURES / "sst/train.txt")
+HELD_OUT = str(FIXTURES / "sst/held_out.txt")
 
 
 def run(*arguments: Any) -> None:
@@ -120,3 +125,61 @@ def test_an_interrupted_export_leaves_nothing(
         run(tiny_archive, target, "--force")
     assert [path.name for path in tmp_path.iterdir()] == ["engine"]
     assert (target / "engine.json").read_bytes() == before
+
+
+def test_an_export_carries_the_rows_and_the_choice(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: Any
+) -> None:
+    chosen = tmp_path / "chosen.tar.gz"
+    wish = ["--max-inconsistency", "0.9", "--delta", "0.5", "--write", str(chosen)]
+    run_command(TradeoffCommand(), str(tiny_archive), HELD_OUT, *wish)
+    run(chosen, tmp_path / "fp32")
+    assert "no longer stands" not in capsys.readouterr().err
+    opened = open_archive(str(tmp_path / "fp32"))
+    assert opened.model.choice is not None and opened.model.choice_problem() is None
+    assert opened.model.seen.as_lists() == open_archive(str(chosen)).model.seen.as_lists()
+    assert len(opened.model.seen.weights) == 9
+    for name, more, told in (
+        ("int8", ["--precision", "int8"], "the number format float32, not onnx int8"),
+        ("new", ["--recalibrate", DEV], "other temperatures"),
+    ):
+        run(chosen, tmp_path / name, *more)
+        message = f"with {told}: the choice no longer stands, and its guarantee"
+        assert message in capsys.readouterr().err
+        caplog.clear()
+        kept = open_archive(str(tmp_path / name)).model
+        assert message in caplog.text
+        assert len(kept.seen.weights) == 9 and len(kept.seen.threshold) == 9
+
+
+def test_a_threshold_chosen_for_recalibrated_exits_is_written_beside_them(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The engine's temperatures and the rows that fitted them stay with its threshold."""
+    engine_folder, new = tmp_path / "int8", tmp_path / "new"
+    run(tiny_archive, engine_folder, "--precision", "int8", "--recalibrate", DEV)
+    run_command(
+        TradeoffCommand(), str(tiny_archive), HELD_OUT, "--engine", str(engine_folder),
+        "--max-inconsistency", "0.9", "--delta", "0.5", "--write", str(new),
+    )  # fmt: skip
+    old, made = engine.load(engine_folder), engine.load(new)
+    assert made.manifest.temperatures == old.manifest.temperatures
+    assert made.choice is not None and made.choice_problem() is None
+    assert made.choice.conditions.number_format == "onnx int8"
+    seen = json.loads((new / "seen.json").read_text())
+    assert {name: len(rows) for name, rows in seen.items()} == {
+        "weights": 9, "temperatures": 5, "threshold": 9,
+    }  # fmt: skip
+    assert json.loads((new / "config.json").read_text())["model"]["policy"] == made.policy.config()
+
+
+def test_engines_of_the_old_version_load(tiny_archive: Path, tmp_path: Path) -> None:
+    run(tiny_archive, tmp_path / "old")
+    folder = tmp_path / "old"
+    manifest = engine.load(folder).manifest
+    source = {k: v for k, v in manifest.source.items() if k != "fingerprint"}
+    (folder / "seen.json").write_text('{"temperatures": [1, 2], "threshold": []}')
+    write(folder, dataclasses.replace(manifest, source=source))
+    model = open_archive(str(folder)).model
+    assert model.seen.as_lists() == {"weights": [], "temperatures": [1, 2], "threshold": []}
+    assert model.weights_fingerprint() == "" and model.choice is None

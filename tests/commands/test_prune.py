@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import DistilBertConfig, DistilBertModel
 
-from sledgehammer.analysis.all_exits import run_all_exits
+from sledgehammer.analysis.all_exits import fingerprints, run_all_exits
 from sledgehammer.calibration import fit_temperatures
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.prune import REPORT, Prune
@@ -58,6 +58,8 @@ def test_new_archive_is_smaller_and_calibrated(tiny_archive: Path, pruned: Path)
     accuracy = (outputs.logits.argmax(-1) == outputs.label[:, None]).float().mean(0).tolist()
     assert [report["accuracy"][e]["after fine-tuning"] for e in ("0", "2", "3")] == accuracy
     assert new.model.full_layers == 4
+    learned = fingerprints(new.reader, read_rows(new.reader, TRAIN))
+    assert new.model.seen.weights.tolist() == sorted(learned.tolist())
 
 
 def test_old_archive_stays_and_tables_are_printed(
@@ -77,6 +79,19 @@ def test_old_archive_stays_and_tables_are_printed(
     assert "validation rows are among the training rows" in printed.err
     assert json.loads(report.read_text()) == report_in(target)
     assert len(report_in(target)["warnings"]) == 1
+
+
+def test_its_rows_count_as_training_rows_and_a_choice_no_longer_stands(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    held_out, chosen = str(FIXTURES / "sst/held_out.txt"), str(tmp_path / "chosen.tar.gz")
+    run_command(
+        TradeoffCommand(), str(tiny_archive), TRAIN, "--min-speedup", "1", "--write", chosen
+    )
+    target = tmp_path / "new.tar.gz"
+    run_command(Prune(), chosen, held_out, "-o", str(target), "--width", "0.5", "--epochs", "0")
+    assert "with other weights and other temperatures" in capsys.readouterr().err
+    assert len(open_archive(str(target)).model.seen.weights) == 9 + 9
 
 
 def test_fine_tuning_trains_every_weight(tiny_archive: Path, tmp_path: Path) -> None:

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
+import torch
 
+from sledgehammer.analysis.all_exits import replayed, run_all_exits
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.tradeoff import TradeoffCommand
-from sledgehammer.model.archives import open_archive
+from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.model.archives import open_archive, write_changed
 from tests.cli import allennlp, refused, run_command
 from tests.conftest import FIXTURES
 from tests.tiny_training import DEV
 
 TRAIN = str(FIXTURES / "sst/train.txt")
+HELD_OUT = str(FIXTURES / "sst/held_out.txt")
 
 
 def tradeoff(*arguments: object) -> None:
@@ -27,7 +31,7 @@ def report(tmp_path: Path, *arguments: object) -> Dict[str, Any]:
 
 
 def test_the_whole_curve(tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    found = report(tmp_path, tiny_archive, TRAIN)
+    found = report(tmp_path, tiny_archive, HELD_OUT)
     curve = found["curves"]["policy"]
     assert (curve[0]["threshold"], curve[-1]["threshold"]) == (0.0, 1.0)
     assert (curve[0]["layer_speedup"], curve[-1]["layer_speedup"]) == (4.0, 1.0)
@@ -139,7 +143,7 @@ def test_another_policy_from_the_same_pass(
 def test_a_guarantee_for_another_policy(tiny_archive: Path, tmp_path: Path) -> None:
     policy = '{"type": "normalized_entropy"}'
     found = report(
-        tmp_path, tiny_archive, TRAIN, "--policy", policy, "--max-inconsistency", 0.9,
+        tmp_path, tiny_archive, HELD_OUT, "--policy", policy, "--max-inconsistency", 0.9,
         "--delta", 0.5,
     )["chosen"]  # fmt: skip
     assert 0 <= found["speed"] <= 1 and found["delta"] == 0.5
@@ -148,13 +152,165 @@ def test_a_guarantee_for_another_policy(tiny_archive: Path, tmp_path: Path) -> N
 def test_rows_used_twice_are_pointed_out(
     tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    (warning,) = report(tmp_path, tiny_archive, DEV)["warnings"]
-    assert warning.startswith("5 of the 5 rows were also used to fit the temperatures")
-    assert f"warning: {warning}" in capsys.readouterr().err
+    for data, told in (
+        (DEV, "5 of the 5 rows were also used to fit the temperatures"),
+        (TRAIN, "9 of the 9 rows were also used to train the model"),
+    ):
+        (warning,) = report(tmp_path, tiny_archive, data)["warnings"]
+        assert warning.startswith(told)
+        assert f"warning: {warning}" in capsys.readouterr().err
     chosen = tmp_path / "chosen.tar.gz"
-    tradeoff(tiny_archive, TRAIN, "--min-speedup", 1, "--write", chosen)
-    run_command(Calibrate(), str(chosen), TRAIN, "-o", str(tmp_path / "calibrated.tar.gz"))
+    tradeoff(tiny_archive, HELD_OUT, "--min-speedup", 1, "--write", chosen)
+    (warning,) = report(tmp_path, chosen, HELD_OUT)["warnings"]
+    assert warning.startswith("9 of the 9 rows were also used to choose the threshold")
+    run_command(Calibrate(), str(chosen), HELD_OUT, "-o", str(tmp_path / "calibrated.tar.gz"))
     assert "9 of the 9 rows were also used to choose the threshold" in capsys.readouterr().err
+
+
+GUARANTEE = "With probability at least"
+
+
+@pytest.mark.parametrize(
+    "data, used", [(TRAIN, "9 to train the model"), (DEV, "5 to fit the temperatures")]
+)
+def test_a_guarantee_is_refused_on_rows_that_had_a_part_in_the_model(
+    tiny_archive: Path, capsys: pytest.CaptureFixture, data: str, used: str
+) -> None:
+    wish = ["--max-inconsistency", 0.9, "--delta", 0.5]
+    error = refused(TradeoffCommand(), capsys, tiny_archive, data, *wish)
+    assert used in error and "--seen-rows skip" in error
+    tradeoff(tiny_archive, data, *wish, "--seen-rows", "use")
+    shown = capsys.readouterr()
+    assert "warning: " in shown.err and "nothing is guaranteed" in shown.out
+    assert GUARANTEE not in shown.out
+    assert "none is left" in refused(
+        TradeoffCommand(), capsys, tiny_archive, data, *wish, "--seen-rows", "skip"
+    )
+    assert "had no part" in refused(
+        TradeoffCommand(), capsys, tiny_archive, data, "--seen-rows", "refuse"
+    )
+
+
+def test_a_guarantee_on_rows_of_which_some_are_left_out(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    mixed, target = tmp_path / "mixed.txt", tmp_path / "new.tar.gz"
+    mixed.write_text(Path(TRAIN).read_text() + Path(HELD_OUT).read_text())
+    found = report(
+        tmp_path, tiny_archive, mixed, "--max-inconsistency", 0.9, "--delta", 0.5,
+        "--seen-rows", "skip", "--write", target,
+    )  # fmt: skip
+    shown = capsys.readouterr()
+    assert "left out 9 of 18 rows" in shown.out and "warning" not in shown.err
+    assert GUARANTEE in shown.out and "had a part in the model aside" in shown.out
+    assert found["rows"] == 9 and found["warnings"] == [] and found["chosen"]["guaranteed"]
+    again = refused(
+        TradeoffCommand(), capsys, target, HELD_OUT, "--max-inconsistency", 0.9, "--delta", 0.5
+    )
+    assert "9 to choose the threshold" in again
+
+
+def test_an_archive_that_does_not_know_its_rows_says_so(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    old = tmp_path / "old.tar.gz"
+    write_changed(str(tiny_archive), old, {"seen.weights": torch.zeros(0, dtype=torch.long)})
+    tradeoff(old, HELD_OUT, "--max-inconsistency", 0.9, "--delta", 0.5)
+    assert "if none of these trained the model, which it does not remember" in (
+        capsys.readouterr().out
+    )
+
+
+def test_a_guarantee_uses_the_given_thresholds(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    wish = ["--max-inconsistency", 0.9, "--delta", 0.5]
+    found = report(tmp_path, tiny_archive, HELD_OUT, *wish, "--thresholds", 0.2, 0.97)["chosen"]
+    assert found["threshold"] in (0.2, 0.97)
+    assert "--exact takes its settings from the rows" in refused(
+        TradeoffCommand(), capsys, tiny_archive, HELD_OUT, *wish, "--exact"
+    )
+
+
+def test_a_capped_guarantee_says_what_it_compares_with(
+    tiny_archive: Path, capsys: pytest.CaptureFixture
+) -> None:
+    policy = '{"type": "confidence", "max_exit_layer": 2}'
+    wish = ["--max-inconsistency", 0.9, "--delta", 0.5]
+    tradeoff(tiny_archive, HELD_OUT, *wish, "--policy", policy)
+    assert "against the exit at layer 2, the highest that max_exit_layer 2 allows" in (
+        capsys.readouterr().out
+    )
+    tradeoff(tiny_archive, HELD_OUT, *wish)
+    assert "against the last exit (layer 3)" in capsys.readouterr().out
+
+
+def test_a_threshold_an_exit_goes_through_archives_engines_and_replays(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    lines = [f"(3 (2 film) (3 (2 number) (3 w{i})))" for i in range(120)]
+    many = tmp_path / "many.txt"
+    many.write_text("\n".join(lines) + "\n")
+    target = tmp_path / "new.tar.gz"
+    found = report(
+        tmp_path, tiny_archive, many, "--max-inconsistency", 0.9, "--delta", 0.5, "--each-exit",
+        "--write", target, "--plot", tmp_path / "curve.html",
+    )["chosen"]  # fmt: skip
+    assert len(found["thresholds"]) == 2 and found["each_exit"] and found["mean_layers"] < 4
+    assert "among the texts that each exit answers" in capsys.readouterr().out
+    opened = open_archive(str(target))
+    assert opened.model.policy.config() == {"type": "confidence", "thresholds": found["thresholds"]}
+    assert opened.model.choice_problem() is None
+    outputs = run_all_exits(opened.model, opened.reader, read_rows(opened.reader, str(many)))
+    exits = replayed(opened.model, outputs).exit
+    layers = torch.tensor(opened.model.exit_layers)[exits] + 1
+    assert layers.double().mean() == pytest.approx(found["mean_layers"])
+    tradeoff(target, many, "--measure", 0.5, "--measure-rounds", 1, "--measure-rows", 2)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--max-accuracy-drop", "0.1", "--each-exit"], "--each-exit is a guarantee"),
+        (["--policy", '{"type": "patience"}', "--max-accuracy-drop", "0.1", "--delta", "0.1",
+          "--each-exit"], "--each-exit is for the policy 'confidence'"),
+        (["--thresholds", "0.5", "--max-accuracy-drop", "0.1", "--delta", "0.1", "--each-exit"],
+         "leave out --thresholds"),
+    ],
+)  # fmt: skip
+def test_each_exit_has_its_conditions(
+    tiny_archive: Path, capsys: pytest.CaptureFixture, arguments: "list[str]", message: str
+) -> None:
+    assert message in refused(TradeoffCommand(), capsys, tiny_archive, HELD_OUT, *arguments)
+
+
+def test_a_choice_no_longer_stands_when_something_changes(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture, caplog: Any
+) -> None:
+    chosen, calibrated = tmp_path / "chosen.tar.gz", tmp_path / "calibrated.tar.gz"
+    wish = ["--max-inconsistency", 0.9, "--delta", 0.5]
+    tradeoff(tiny_archive, HELD_OUT, *wish, "--write", chosen)
+    choice = open_archive(str(chosen)).model.choice
+    assert choice is not None and choice.wanted == {"max_inconsistency": 0.9}
+    assert (choice.rows, choice.data, choice.delta) == (9, HELD_OUT, 0.5)
+    assert open_archive(str(tiny_archive)).model.choice is None
+    assert "no longer stands" not in caplog.text
+    run_command(Calibrate(), str(chosen), TRAIN, "-o", str(calibrated))
+    told = capsys.readouterr().err
+    assert "with other temperatures: the choice no longer stands, and its guarantee" in told
+    open_archive(str(calibrated))
+    assert "with other temperatures" in caplog.text
+    caplog.clear()
+    open_archive(str(chosen), overrides='{"model.policy.threshold": 0.123}')
+    assert "with another policy or setting" in caplog.text
+    caplog.clear()
+    open_archive(str(chosen), overrides='{"model.inference_dtype": "bfloat16"}')
+    assert "with the number format float32, not bfloat16" in caplog.text
+    caplog.clear()
+    moved = {"exits.0.linear.bias": torch.ones(2)}
+    write_changed(str(chosen), calibrated, moved)
+    open_archive(str(calibrated))
+    assert "with other weights" in caplog.text
 
 
 def test_no_threshold_is_safe_on_ten_rows(
@@ -162,7 +318,7 @@ def test_no_threshold_is_safe_on_ten_rows(
 ) -> None:
     target = tmp_path / "new.tar.gz"
     tradeoff(
-        tiny_archive, TRAIN, "--max-accuracy-drop", 0.01, "--delta", 0.1, "--write", target
+        tiny_archive, HELD_OUT, "--max-accuracy-drop", 0.01, "--delta", 0.1, "--write", target
     )  # fmt: skip
     printed = capsys.readouterr().out
     assert "No threshold can be shown to keep the accuracy-drop below 0.01" in printed
@@ -214,17 +370,27 @@ def test_the_commands_are_allennlps(tiny_archive: Path, tmp_path: Path) -> None:
 
 
 def test_an_exported_model_in_the_place_of_its_archive(
-    tiny_archive: Path, tiny_engine: Path, tmp_path: Path
+    tiny_archive: Path, tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    """Float32 answers are the archive's; the new archive is a copy of the archive."""
+    """Float32 answers are the archive's; what is written is an exported model, as was run."""
     eager, exported = (
         report(tmp_path, tiny_archive, TRAIN, *more)["curves"]["policy"]
         for more in ([], ["--engine", tiny_engine])
     )
     assert [p["accuracy"] for p in eager] == [p["accuracy"] for p in exported]
-    new = tmp_path / "new.tar.gz"
+    new = tmp_path / "new"
     tradeoff(tiny_archive, TRAIN, "--engine", tiny_engine, "--max-accuracy-drop", 1, "--write", new)
-    assert open_archive(str(new)).model.policy.threshold == 0.0
+    opened = open_archive(str(new))
+    assert opened.model.policy.threshold == 0.0
+    old = open_archive(str(tiny_engine))
+    assert opened.model.temperatures.equal(old.model.temperatures)
+    assert opened.model.seen.temperatures.equal(old.model.seen.temperatures)
+    assert len(opened.model.seen.threshold) == 9 and len(opened.model.seen.weights) == 9
+    assert opened.model.choice_problem() is None
+    in_place = ["--engine", new, "--min-speedup", 1, "--write", new]
+    assert "exists" in refused(TradeoffCommand(), capsys, tiny_archive, HELD_OUT, *in_place)
+    tradeoff(tiny_archive, HELD_OUT, *in_place, "--force")
+    assert open_archive(str(new)).model.choice.wanted == {"min_speedup": 1.0}  # type: ignore[union-attr]
 
 
 def test_an_exported_model_of_another_archive_is_refused(

@@ -14,8 +14,9 @@ import pytest
 
 from sledgehammer import engine
 from sledgehammer.engine import cli
+from sledgehammer.engine.manifest import write
 from sledgehammer.engine.runtimes import usable_cores
-from sledgehammer.policies import ConfidencePolicy
+from sledgehammer.policies import CHOICE, Choice, ConfidencePolicy
 from tests.conftest import ROOT
 from tests.model.test_predictor import BAD_LINES
 
@@ -261,3 +262,24 @@ def test_entries_keep_the_texts_of_pairs_together() -> None:
     assert (item.text, item.given) == (["a boy", "geese"], {"threshold": 1.0})  # type: ignore[union-attr]
     assert known.answer == {"error": "missing field 'hypothesis'", "line": 2}  # type: ignore[union-attr]
     assert bad == [2]
+
+
+def test_a_choice_that_no_longer_stands_is_told(
+    tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """For the engine as it was chosen nothing is said."""
+    directory = tmp_path / "chosen"
+    shutil.copytree(tiny_engine, directory)
+    manifest = engine.load(tiny_engine).manifest
+    choice = Choice(manifest.conditions(), {"min_speedup": 2.0}, 9, "dev.txt")
+    (directory / CHOICE).write_text(json.dumps(choice.as_dict()))
+    write(directory, manifest)
+    source = write_lines(tmp_path / "in.jsonl", GOOD)
+    assert cli.main([str(directory), source]) == 0
+    assert capsys.readouterr().err == ""
+    assert cli.main([str(directory), source, "--threshold", "0.123"]) == 0
+    assert "with another policy or setting: the choice no longer" in capsys.readouterr().err
+    (directory / CHOICE).write_text("[1")
+    write(directory, manifest)
+    assert cli.main([str(directory), source]) == 1
+    assert "chosen.json is damaged" in capsys.readouterr().err

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import torch
 
-from sledgehammer.analysis.all_exits import run_all_exits
+from sledgehammer.analysis.all_exits import fingerprints, run_all_exits
 from sledgehammer.dataset_readers import SstReader
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.fitted_rows import SeenRows, row_hashes
 from sledgehammer.model.multi_exit import MultiExitClassifier
+from tests.conftest import FIXTURES
 from tests.tiny_training import DEV, load
+
+TRAIN = str(FIXTURES / "sst/train.txt")
 
 
 def tokens(*rows: "list[int]") -> "dict[str, torch.Tensor]":
@@ -42,6 +45,30 @@ def test_weights_carry_them_and_may_lack_them() -> None:
     assert other.temperatures.tolist() == [7, 8, 9]
     other.load_state_dict({})
     assert other.temperatures.tolist() == [7, 8, 9]
+
+
+def test_old_weights_know_no_training_rows() -> None:
+    seen = SeenRows()
+    seen.load_state_dict({"temperatures": torch.tensor([1]), "threshold": torch.tensor([2, 3])})
+    assert seen.weights.tolist() == [] and not seen.knows_training_rows
+    seen.add_training_rows(torch.tensor([5, 4, 5]))
+    seen.add_training_rows(torch.tensor([4, 6]))
+    assert seen.weights.tolist() == [4, 5, 6] and seen.knows_training_rows
+    other = SeenRows()
+    other.load_state_dict(seen.state_dict())
+    assert other.as_lists() == {"weights": [4, 5, 6], "temperatures": [1], "threshold": [2, 3]}
+
+
+def test_training_remembers_its_training_rows(tiny_archive: Path, sst_reader: SstReader) -> None:
+    model: MultiExitClassifier = load(tiny_archive.parent)
+    hashes = fingerprints(sst_reader, read_rows(sst_reader, TRAIN))
+    assert model.seen.weights.tolist() == sorted(set(hashes.tolist()))
+
+
+def test_fingerprints_are_those_of_a_run(tiny_archive: Path, sst_reader: SstReader) -> None:
+    rows = read_rows(sst_reader, TRAIN)
+    outputs = run_all_exits(load(tiny_archive.parent), sst_reader, rows, batch_size=2)
+    assert fingerprints(sst_reader, rows).tolist() == outputs.hashes.tolist()
 
 
 def test_training_remembers_its_validation_rows(tiny_archive: Path, sst_reader: SstReader) -> None:

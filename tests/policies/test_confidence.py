@@ -100,3 +100,62 @@ def test_by_name_and_by_default() -> None:
 def test_distinct_thresholds_are_the_confidences_below_the_last_exit() -> None:
     evidence = Evidence(two_labels([0.75, 0.625, 0.9], [0.75, 1.0, 0.8]).probs)
     assert bound(ConfidencePolicy()).distinct(evidence) == [0.0, 0.625, 0.75, 1.0]
+
+
+def test_a_threshold_for_each_exit() -> None:
+    rows = two_labels([0.6, 0.8, 0.5], [0.9, 0.5, 0.5], [0.6, 0.6, 0.5])
+    assert replayed(ConfidencePolicy(thresholds=[0.7, 0.7]), rows) == [1, 0, 2]
+    assert replayed(ConfidencePolicy(thresholds=[1.0, 0.6]), rows) == [1, 2, 1]
+    assert replayed(ConfidencePolicy(thresholds=[0.0, 1.0]), rows) == [0, 0, 0]
+    certain = two_labels([1.0, 1.0, 1.0])
+    assert replayed(ConfidencePolicy(thresholds=[1.0, 1.0]), certain) == [2]
+    assert replayed(ConfidencePolicy(thresholds=[0.5, 0.5], max_exit_layer=0), rows) == [0, 0, 0]
+
+
+def test_a_rows_own_threshold_comes_before_those_of_the_exits() -> None:
+    rows = two_labels(*[[0.6, 0.8, 0.5]] * 4)
+    policy = bound(ConfidencePolicy(thresholds=[0.7, 0.7]))
+    given = [policy.row({}), *(policy.row({"threshold": t}) for t in (0.5, 0.9, 1.0))]
+    assert policy.replay(rows, policy.columns(given)).tolist() == [1, 0, 2, 2]
+    policy.change({"threshold": 0.5})
+    assert policy.config() == {"type": "confidence", "threshold": 0.5}
+    assert policy.thresholds is None and policy.replay(rows).tolist() == [0] * 4
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=2, max_size=2),
+    st.integers(0, 10_000),
+)
+def test_thresholds_alone_are_those_of_a_batch(thresholds: Any, seed: int) -> None:
+    evidence = random_evidence(seed, rows=6, exits=3)
+    policy = bound(ConfidencePolicy(thresholds=thresholds))
+    together = policy.replay(evidence).tolist()
+    for row, expected in enumerate(together):
+        alone = Evidence(evidence.probs[row : row + 1], {})
+        assert policy.replay(alone).tolist() == [expected]
+
+
+def test_thresholds_go_through_configs() -> None:
+    config = {"type": "confidence", "thresholds": [0.9, 1.0], "max_exit_layer": 3}
+    made = RegisteredPolicy.from_params(Params(dict(config)))
+    assert made.config() == config and ExitPolicy.make(made.config()).config() == config
+    assert made.swept is None and made.full == 1.0
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"thresholds": 0.5}, "thresholds must be a list, one an exit, got 0.5"),
+        ({"thresholds": [0.5, 1.5]}, "each of thresholds must be a number between 0 and 1"),
+        ({"thresholds": [0.5, None]}, "each of thresholds must be a number"),
+        ({"thresholds": [0.5, 0.5], "threshold": 0.5}, "either threshold or thresholds"),
+    ],
+)
+def test_bad_lists_of_thresholds(config: Any, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        RegisteredPolicy.from_params(Params({"type": "confidence", **config}))
+
+
+def test_thresholds_are_as_many_as_the_exits_less_one() -> None:
+    with pytest.raises(ValueError, match="3 figures for 3 exits: give one for each exit but"):
+        bound(ConfidencePolicy(thresholds=[0.5] * 3))

@@ -1,15 +1,21 @@
 """With two real workers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Dict
 
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from allennlp.data import Vocabulary
 
+from sledgehammer.model.fitted_rows import row_hashes
 from sledgehammer.model.metrics import AnswerStatistics, ExitAccuracy
+from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.training.callbacks import CalibrationCallback
 from sledgehammer.training.distributed import gather_rows
+from tests.conftest import TINY_BERT
 
 ROWS = torch.arange(14.0).reshape(7, 2)
 ANSWERED_BY = torch.tensor([0, 1, 1, 0, 1, 1, 0])
@@ -27,6 +33,23 @@ def figures(rows: slice) -> Dict[str, float]:
     return {**statistics.get_metric(reset=True), **accuracy.get_metric(reset=True)}
 
 
+def learned(rows: slice, directory: str) -> torch.Tensor:
+    """What a worker's callback remembers after it was shown its share of the training rows."""
+    vocab = Vocabulary()
+    for label in ("negative", "positive"):
+        vocab.add_token_to_namespace(label, "labels")
+    model = MultiExitClassifier(vocab, [0, 3], model_name=TINY_BERT, pooling="mean")
+    callback = CalibrationCallback(directory)
+    callback.trainer = trainer = SimpleNamespace(model=model)  # type: ignore[assignment]
+    ids = ROWS[rows].long()
+    if len(ids):
+        tokens = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        batch: Any = [{"tokens": tokens}]
+        callback.on_batch(trainer, batch, [{}], {}, 0, 0, is_training=True)  # type: ignore[arg-type]
+    callback.on_epoch(trainer, {}, 0)  # type: ignore[arg-type]
+    return model.seen.weights
+
+
 def worker(rank: int, directory: str) -> None:
     dist.init_process_group("gloo", f"file://{directory}/store", rank=rank, world_size=2)
     found: Dict[str, Dict[str, Any]] = {}
@@ -36,6 +59,7 @@ def worker(rank: int, directory: str) -> None:
             "figures": figures(rows),
             "rows": gather_rows(ROWS[rows]),
             "labels": gather_rows(ANSWERED_BY[rows]),
+            "learned": learned(rows, f"{directory}/{name}"),
         }
     torch.save(found, f"{directory}/{rank}.pt")
     dist.destroy_process_group()
@@ -48,9 +72,12 @@ def test_alone_nothing_is_gathered() -> None:
 def test_two_workers_know_what_one_would(tmp_path: Path) -> None:
     mp.spawn(worker, (str(tmp_path),), nprocs=2)
     expected = figures(slice(None))
+    ids = ROWS.long()
+    everything = row_hashes({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
         for name in SHARES:
             assert torch.equal(found[name]["rows"], ROWS)
             assert torch.equal(found[name]["labels"], ANSWERED_BY)
+            assert found[name]["learned"].tolist() == sorted(everything.tolist())
             assert found[name]["figures"] == pytest.approx(expected)

@@ -1,0 +1,70 @@
+"""A copy of an exported model that stops otherwise."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Dict, List
+
+from allennlp.common.checks import ConfigurationError
+
+from sledgehammer.engine.manifest import MANIFEST, EngineError, is_engine, read, write
+from sledgehammer.model.archives import changed_config
+from sledgehammer.model.chosen_setting import choice_bytes
+from sledgehammer.policies import CHOICE, Choice
+from sledgehammer.support.files import no_folder_for, replacing_folder
+
+_ABOUT_THE_OLD_POLICY = "verification.json"
+
+
+def check_directory(target: Path, force: bool) -> None:
+    """Raise a `ConfigurationError` if no exported model may be written to `target`."""
+    if problem := no_folder_for(target):
+        raise ConfigurationError(problem)
+    if not target.exists():
+        return
+    if not force:
+        raise ConfigurationError(f"{str(target)!r} exists: give another name, or --force")
+    if not is_engine(target):
+        raise ConfigurationError(
+            f"{str(target)!r} is no exported model, so that --force does not replace it"
+        )
+
+
+def write_with_choice(
+    source: Path,
+    target: Path,
+    policy: Dict[str, Any],
+    seen: Dict[str, List[int]],
+    choice: Choice,
+) -> None:
+    """Write a copy of an exported model with another policy.
+
+    # Parameters
+
+    source : `Path`
+    target : `Path`
+        See `check_directory`; it may be the same. It appears when it is whole.
+    policy : `Dict[str, Any]`
+        The policy's config.
+    seen : `Dict[str, List[int]]`
+        Fingerprints, as of `SeenRows.as_lists`.
+    choice : `Choice`
+        What the policy's setting was chosen for.
+
+    # Raises
+
+    `ConfigurationError` if the source is damaged.
+    """
+    try:
+        manifest = read(source)
+    except EngineError as error:
+        raise ConfigurationError(str(error)) from error
+    with replacing_folder(target) as folder:
+        left_out = shutil.ignore_patterns(MANIFEST, _ABOUT_THE_OLD_POLICY)
+        shutil.copytree(source, folder, ignore=left_out, dirs_exist_ok=True)
+        config = folder / "config.json"
+        config.write_bytes(changed_config(config.read_bytes(), policy))
+        (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
+        (folder / CHOICE).write_bytes(choice_bytes(choice))
+        write(folder, dataclasses.replace(manifest, policy=policy))

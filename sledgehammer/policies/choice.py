@@ -1,0 +1,107 @@
+"""What a policy's setting was chosen for, and whether that still holds."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+
+CHOICE = "chosen.json"
+"""The file's name within an archive and within the directory of an exported model."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a choice depends on: with other conditions the same setting stops other rows.
+
+    # Parameters
+
+    policy : `Dict[str, Any]`
+        The policy's config, the chosen setting included.
+    temperatures : `Sequence[float]`
+        One an exit.
+    number_format : `str`
+        Such as `float32`, or `onnx int8`.
+    weights : `str`
+        A fingerprint of the weights; empty if it is not known.
+    """
+
+    policy: Dict[str, Any]
+    temperatures: Sequence[float]
+    number_format: str
+    weights: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chosen setting: what for, on what, and under which conditions.
+
+    # Parameters
+
+    conditions : `Conditions`
+    wanted : `Dict[str, float]`
+        What it was to give: `max_accuracy_drop`, `max_inconsistency`, `min_accuracy`,
+        `min_speedup`.
+    rows : `int`
+        How many it was chosen on; their fingerprints are beside it (`seen.threshold`).
+    data : `str`
+        Where they were.
+    delta : `float`, optional
+        The risk that was accepted, if `wanted` is guaranteed.
+    each_exit : `bool`, optional (default = `False`)
+        Whether the guarantee is for the texts of each exit.
+    """
+
+    conditions: Conditions
+    wanted: Dict[str, float]
+    rows: int
+    data: str
+    delta: Optional[float] = None
+    each_exit: bool = field(default=False)
+
+    def as_dict(self) -> Dict[str, Any]:
+        """Return it as JSON can hold it."""
+        return asdict(self)
+
+    @staticmethod
+    def of(content: Mapping[str, Any]) -> "Choice":
+        """Return the choice that `as_dict` described.
+
+        # Raises
+
+        `ValueError` if it does not describe one.
+        """
+        try:
+            rest = {**content}
+            return Choice(conditions=Conditions(**rest.pop("conditions")), **rest)
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"{CHOICE} is damaged: {error}") from error
+
+    def problem(self, now: Conditions) -> Optional[str]:
+        """Return what to say if the choice no longer stands under the conditions of now."""
+        changes = self._changes(now)
+        if not changes:
+            return None
+        wanted = ", ".join(f"{name} {value:g}" for name, value in self.wanted.items())
+        lost = ", and its guarantee no longer holds" if self.delta is not None else ""
+        return (
+            f"the policy's setting was chosen (for {wanted}, on {self.rows} rows of {self.data}) "
+            f"with {' and '.join(changes)}: the choice no longer stands{lost}; choose again with "
+            "`tradeoff`, on rows not used before"
+        )
+
+    def _changes(self, now: Conditions) -> List[str]:
+        then = self.conditions
+        same = len(then.temperatures) == len(now.temperatures) and np.allclose(
+            then.temperatures, now.temperatures, rtol=1e-5, atol=0
+        )
+        other_weights = then.weights != now.weights and then.weights and now.weights
+        return [
+            *(["other weights"] if other_weights else []),
+            *([] if same else ["other temperatures"]),
+            *(
+                [f"the number format {then.number_format}, not {now.number_format}"]
+                if then.number_format != now.number_format
+                else []
+            ),
+            *(["another policy or setting"] if then.policy != now.policy else []),
+        ]
