@@ -52,7 +52,7 @@ def test_each_exit_keeps_the_bound_over_a_thousand_splits(
     population: Tradeoff, risk: str, p_value: PValue, bound: float, splits: int
 ) -> None:
     confidence, losses = population.confidence[:, :2], losses_at(population, risk)[:, :2]
-    assert max(gaps(confidence, losses, [0.5, 0.5])) > 2 * bound, "there is something to get wrong"
+    assert max(gaps(confidence, losses, [0.5, 0.5])) > 1.5 * bound, "there is something to get wrong"
     rng = np.random.default_rng(5)
     violations, layers, grid = 0, [], np.round(np.arange(0.5, 1.0, 0.02), 2).tolist()
     for _ in range(splits):
@@ -103,11 +103,11 @@ def test_thresholds_replay_as_the_policy_does(population: Tradeoff) -> None:
 
 def test_few_rows_close_all_exits_and_a_cap_is_the_full_model() -> None:
     assert safe_thresholds(simulated(20), 0.01, 0.05) is None
-    free = simulated(5000)
+    free = simulated(20_000)
     capped = Tradeoff(
         free.probs, free.label, free.exit_layers, 6, ConfidencePolicy(0.9, max_exit_layer=2)
     )
     assert losses_at(capped, "accuracy-drop")[:, 1].any() == np.False_
-    found = safe_thresholds(capped, 0.05, 0.1, "inconsistency")
+    found = safe_thresholds(capped, 0.08, 0.1, "inconsistency")
     assert found is not None and found[1] == 1.0
     assert torch.tensor(list(capped.with_thresholds(found).shares.values()))[2] == 0

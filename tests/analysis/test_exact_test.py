@@ -97,4 +97,4 @@ def test_the_ends() -> None:
     assert exact_p_value(10, 0, 100, 0.1) == 1.0
     assert exact_p_value(0, 0, 5000, 0.1) < 1e-5
     # Without any loss it is about the chance of that if losses were all there is.
-    assert exact_p_value(0, 0, 100, 0.05) == pytest.approx(0.95**100, rel=0.5)
+    assert 0.95**100 <= exact_p_value(0, 0, 100, 0.05) <= 2 * 0.95**100

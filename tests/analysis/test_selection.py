@@ -19,7 +19,9 @@ INCONSISTENCIES = [0.2, 0.05, 0.03, 0.0]
 
 def threshold(**wish: Any) -> Optional[float]:
     chosen = choose(CURVE, INCONSISTENCIES, CURVE[-1], Wish(**wish))
-    return None if chosen is None else chosen.setting
+    setting = None if chosen is None else chosen.setting
+    assert not isinstance(setting, list)
+    return setting
 
 
 def test_a_wish_about_answers_gives_the_fastest() -> None:

@@ -141,7 +141,7 @@ def test_an_export_carries_the_rows_and_the_choice(
     assert len(opened.model.seen.weights) == 9
     for name, more, told in (
         ("int8", ["--precision", "int8"], "the number format float32, not onnx int8"),
-        ("new", ["--recalibrate", DEV], "other temperatures"),
+        ("new", ["--recalibrate", TRAIN], "other temperatures"),
     ):
         run(chosen, tmp_path / name, *more)
         message = f"with {told}: the choice no longer stands, and its guarantee"
