@@ -12,21 +12,14 @@ from sledgehammer.analysis.each_exit import (
     safe_thresholds,
     stopped_at,
 )
-from sledgehammer.analysis.risk import PValue, binomial_p_value, fastest_safe
+from sledgehammer.analysis.risk import PValue, binomial_p_value, drop_p_value, fastest_safe
 from sledgehammer.analysis.tradeoff import Tradeoff
 from sledgehammer.policies import ConfidencePolicy
-from tests.analysis.test_exact_test import most_losses
 from tests.analysis.test_risk import simulated
 
 DELTA = 0.1
-ROWS = 1000
+ROWS = 600
 SPLITS = 1000
-
-
-def drop_p_value(losses: np.ndarray, bound: float, level: float) -> float:
-    """The test of `risk`, from a table: thousands of splits ask for it."""
-    b, c = int((losses == 1).sum()), int((losses == -1).sum())
-    return 0.0 if b <= most_losses(b + c, len(losses), bound, level) else 1.0
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +45,9 @@ def test_each_exit_keeps_the_bound_over_a_thousand_splits(
     population: Tradeoff, risk: str, p_value: PValue, bound: float, splits: int
 ) -> None:
     confidence, losses = population.confidence[:, :2], losses_at(population, risk)[:, :2]
-    assert max(gaps(confidence, losses, [0.5, 0.5])) > 1.5 * bound, "there is something to get wrong"
+    assert max(gaps(confidence, losses, [0.5, 0.5])) > 1.5 * bound, (
+        "there is something to get wrong"
+    )
     rng = np.random.default_rng(5)
     violations, layers, grid = 0, [], np.round(np.arange(0.5, 1.0, 0.02), 2).tolist()
     for _ in range(splits):
