@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -85,11 +85,10 @@ def name_points(
     contenders = {}
     for path, timed in points.items():
         kind = "engine" if is_engine(path) else "archive"
-        settings = list(dict.fromkeys(point.setting for point in timed))
-        labels = dict(zip(settings, _distinct_numbers([setting or 0.0 for setting in settings])))
-        for point in timed:
+        at = {cast(float, point.setting): point for point in timed}
+        for label, (setting, point) in zip(_distinct_numbers(list(at)), at.items()):
             contender = Contender(
-                f"{names[path]} at {labels[point.setting]}", kind, path, point.setting,
+                f"{names[path]} at {label}", kind, path, setting,
                 overrides=arguments.overrides, cuda_device=arguments.cuda_device,
             )  # fmt: skip
             contenders[contender] = point
