@@ -35,10 +35,11 @@ from sledgehammer.model.archives import (
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.network.pretrained import SNAPSHOT
+from sledgehammer.objectives import ExitObjective
 from sledgehammer.policies import exit_shares
 from sledgehammer.support.arguments import natural_number, positive_float, positive_int, share
 from sledgehammer.support.files import check_writable
-from sledgehammer.training.fine_tuning import adapted, fine_tune
+from sledgehammer.training.fine_tuning import adapted, fine_tune, objective_for
 from sledgehammer.training.pruning import (
     Shape,
     check_prunable,
@@ -117,7 +118,8 @@ class Prune(ArchiveCommand):
     def _add_fine_tuning(self, subparser: argparse.ArgumentParser) -> None:
         subparser.add_argument(
             "--epochs", type=natural_number, default=1, metavar="N",
-            help="of fine-tuning on DATA, by the archive's trainer config (default: 1; 0: none)",
+            help="of fine-tuning on DATA, by the archive's trainer config (default: 1; 0: none). An "
+            "objective in stages divides them; too few for that train all exits at once",
         )  # fmt: skip
         subparser.add_argument(
             "--learning-rate", type=positive_float, metavar="RATE",
@@ -144,7 +146,7 @@ class Prune(ArchiveCommand):
         report = _report(arguments, model, data, outcome)
         _print(report)
         learned = fingerprints(opened.reader, data.rows)
-        report["warnings"] = _warnings(learned, outcome.final)
+        report["warnings"] = _warnings(learned, outcome.final, model.objective, arguments.epochs)
         # Parts were judged by these rows too, so they count even without fine-tuning.
         model.seen.add_training_rows(learned)
         model.temperatures.copy_(torch.tensor(report["temperatures"]))
@@ -271,12 +273,19 @@ def _batches(
         yield util.move_to_device(tokens, device), labels[positions].to(device)
 
 
-def _warnings(learned: Tensor, final: ExitOutputs) -> List[str]:
+def _warnings(
+    learned: Tensor, final: ExitOutputs, objective: ExitObjective, epochs: int
+) -> List[str]:
     found = []
     if overlap := int(torch.isin(final.hashes, learned).sum()):
         found.append(
             f"{overlap} of the {len(final.hashes)} validation rows are among the training rows: "
             "accuracies and confidences look better than they are"
+        )
+    if epochs and objective_for(objective, epochs) is not objective:
+        found.append(
+            f"--epochs {epochs} has no room for the second stage of the archive's objective: all exits "
+            "were trained at once"
         )
     return warn(found)
 

@@ -1,5 +1,8 @@
 """Joint steps and steps of the last exit, in turn."""
 
+from typing import Optional
+
+from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
 from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
@@ -7,20 +10,31 @@ from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
 
 @ExitObjective.register("alternating")
 class AlternatingObjective(ExitObjective):
-    """`L_n` in the first, third, ... batch, `sum_i L_i` in the others (Xin et al., "BERxiT", EACL
-    2021, section 3.1).
+    """`L_n` in the first, third, ... step of the optimizer, `sum_i L_i` in the others (Xin et al.,
+    "BERxiT", EACL 2021, section 3.1).
 
-    So the last exit is not sacrificed to the lower ones. In validation the loss is that of `joint`.
-    Which kind of step is next is not remembered when a run is recovered. For distributed
-    training set `find_unused_parameters: true`.
+    So the last exit is not sacrificed to the lower ones. All batches of a step have the same loss,
+    also where gradients are accumulated over several. In validation the loss is that of `joint`.
+    For distributed training set `find_unused_parameters: true`.
+
+    # Raises
+
+    `ConfigurationError` in training, without `sledgehammer_objective` among the trainer's callbacks.
     """
 
     def __init__(self) -> None:
-        self._joint = True
+        self._step: Optional[int] = None
+
+    def begin_step(self, number: int) -> None:
+        self._step = number
 
     def loss(self, batch: ExitBatch) -> Tensor:
         losses = exit_losses(batch)
         if not batch.training:
             return losses.sum()
-        self._joint = not self._joint
-        return losses.sum() if self._joint else losses[-1]
+        if self._step is None:
+            raise ConfigurationError(
+                "the alternating objective must be told when a step of the optimizer begins: add "
+                "'sledgehammer_objective' to trainer.callbacks"
+            )
+        return losses.sum() if self._step % 2 else losses[-1]

@@ -123,30 +123,65 @@ class CalibrationCallback(TrainerCallback):
 class ObjectiveCallback(TrainerCallback):
     """Tells the model's objective that a run begins, and how far it is.
 
+    With an objective in stages, early stopping counts within a stage: the best epoch, whose weights
+    the archive gets, is one of the last stage, and a stage whose validation has not improved for the
+    trainer's `patience` is followed by the next.
+
     # Raises
 
-    `ConfigurationError`, at the start of a run, if the objective does not fit the model.
+    `ConfigurationError`, at the start of a run, if the objective does not fit the model or the
+    number of epochs.
     """
+
+    def __init__(self, serialization_dir: str) -> None:
+        super().__init__(serialization_dir)
+        self._steps = 0
+        self._stages_ended = 0  # ahead of their time
 
     def on_start(
         self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any
     ) -> None:
         super().on_start(trainer, is_primary, **kwargs)
         model = _model_of(trainer)
+        model.objective.check_epochs(trainer._num_epochs)
         model.objective.begin(model.labels, self.serialization_dir)
+        model.objective.begin_step(self._steps)
         self._begin_epoch(trainer, trainer._start_after_epochs_completed)  # recovered: not 0
 
-    def on_epoch(self, trainer: GradientDescentTrainer, *args: Any, **kwargs: Any) -> None:
-        self._begin_epoch(trainer, kwargs["epoch"] + 1)
+    def on_batch(self, trainer: GradientDescentTrainer, *args: Any, **kwargs: Any) -> None:
+        if kwargs["is_training"]:
+            self._steps += 1
+            _model_of(trainer).objective.begin_step(self._steps)
 
-    @staticmethod
-    def _begin_epoch(trainer: GradientDescentTrainer, done: int) -> None:
+    def on_epoch(self, trainer: GradientDescentTrainer, *args: Any, **kwargs: Any) -> None:
+        objective, tracker = _model_of(trainer).objective, trainer._metric_tracker
+        before = objective.stage
+        if tracker.should_stop_early() and objective.end_stage():
+            self._stages_ended = objective.stage
+        self._begin_epoch(trainer, kwargs["epoch"] + 1)
+        if objective.stage != before:
+            # Losses and accuracies of another stage are no measure for this one's. The tracker goes
+            # on saying whether the last epoch was the best, as that one's weights are not saved yet.
+            tracker._best_so_far = None
+            tracker._epochs_with_no_improvement = 0
+
+    def _begin_epoch(self, trainer: GradientDescentTrainer, done: int) -> None:
         model = _model_of(trainer)
         model.objective.begin_epoch(min(done / trainer._num_epochs, 1.0))
+        while model.objective.stage < self._stages_ended and model.objective.end_stage():
+            pass
         for weight in model.parameters():
             # Old optimizers set gradients to zero; those of a frozen weight would let its momentum
             # move it on.
             weight.grad = None
+
+    def state_dict(self) -> Dict[str, Any]:
+        return {"steps": self._steps, "stages_ended": self._stages_ended}
+
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        # Checkpoints of older versions have neither.
+        self._steps = state_dict.get("steps", 0)
+        self._stages_ended = state_dict.get("stages_ended", 0)
 
 
 def _model_of(trainer: Optional[GradientDescentTrainer]) -> MultiExitClassifier:

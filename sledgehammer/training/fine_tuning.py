@@ -17,6 +17,8 @@ from sledgehammer.dataset_readers.base import TOKENISED_TOGETHER, Row, Transform
 from sledgehammer.model.archives import copy_folder
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.pretrained import SNAPSHOT
+from sledgehammer.objectives import ExitObjective
+from sledgehammer.objectives.base import LossOverAllExits
 
 _SEEDS = ("random_seed", "numpy_seed", "pytorch_seed")
 
@@ -68,6 +70,19 @@ def adapted(
     return changed
 
 
+def objective_for(objective: ExitObjective, epochs: int) -> ExitObjective:
+    """Return what trains every exit in so many epochs.
+
+    That is the objective itself, or, if it has stages and too few epochs for them, the sum of what
+    its stages learn from.
+    """
+    try:
+        objective.check_epochs(epochs)
+    except ConfigurationError:
+        return LossOverAllExits(objective)
+    return objective
+
+
 def fine_tune(
     archive: str,
     model: MultiExitClassifier,
@@ -77,6 +92,8 @@ def fine_tune(
     config: Dict[str, Any],
 ) -> None:
     """Train a model in place, by AllenNLP's trainer; it ends with the weights of the best epoch.
+
+    The objective is the model's own, or what `objective_for` makes of it.
 
     # Parameters
 
@@ -93,6 +110,8 @@ def fine_tune(
     """
     prepare_environment(Params({name: config[name] for name in _SEEDS if name in config}))
     sorted_by_length = {"type": "sledgehammer_sorted", "batch_size": 64}
+    objective = model.objective
+    model.objective = objective_for(objective, config["trainer"]["num_epochs"])
     with tempfile.TemporaryDirectory() as directory:
         # As in any training run, the tokenizer is there: objectives may look for it.
         copy_folder(archive, SNAPSHOT, Path(directory))
@@ -104,6 +123,7 @@ def fine_tune(
             serialization_dir=directory,
         )
         trainer.train()
+    model.objective = objective
     model.get_metrics(reset=True)
     model.eval()
 

@@ -17,6 +17,7 @@ from transformers.pytorch_utils import prune_linear_layer
 
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.encoder import LayeredEncoder, TokenTensors
+from sledgehammer.objectives.base import LossOverAllExits
 
 
 class Parts(NamedTuple):
@@ -130,8 +131,8 @@ def importance(
     Michel et al., "Are Sixteen Heads Really Better than One?" (NeurIPS 2019); for units the
     criterion of Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient
     Inference" (ICLR 2017), which their "Importance Estimation for Neural Network Pruning" (CVPR
-    2019) squares and applies to gates. The loss is the archive's own objective, over all exits,
-    without dropout, in float32.
+    2019) squares and applies to gates. The loss is the archive's own objective, over all exits (of
+    objectives in stages the sum of their stages), without dropout, in float32.
 
     # Parameters
 
@@ -276,8 +277,10 @@ def _keep_entries(layer: torch.nn.Module, path: str, entries: List[int], dim: in
 
 @contextmanager
 def _loss_over_all_exits(model: MultiExitClassifier) -> Iterator[None]:
-    """Evaluation mode with the objective's loss, with gradients, in float32."""
+    """Evaluation mode with the objective's loss over all exits, with gradients, in float32."""
     before = model.training, model.always_run_all_exits, model.runner.dtype
+    objective = model.objective
+    model.objective = LossOverAllExits(objective)
     model.eval()
     model.always_run_all_exits = True
     model.use_number_format("float32")
@@ -285,6 +288,7 @@ def _loss_over_all_exits(model: MultiExitClassifier) -> Iterator[None]:
         with torch.enable_grad():
             yield
     finally:
+        model.objective = objective
         model.use_number_format(before[2])
         model.always_run_all_exits = before[1]
         model.train(before[0])

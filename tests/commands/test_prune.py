@@ -109,6 +109,25 @@ def test_fine_tuning_trains_every_weight(tiny_archive: Path, tmp_path: Path) -> 
         assert not torch.equal(weight, tuned[name]), name
 
 
+@pytest.mark.parametrize("epochs, at_once", [("1", True), ("2", False)])
+@pytest.mark.parametrize("name", ["two_stage", "self_distillation"])
+def test_fine_tuning_in_stages_trains_every_exit(
+    tiny_archive: Path, tmp_path: Path, name: str, epochs: str, at_once: bool
+) -> None:
+    given = [str(tiny_archive), TRAIN, *HALF, "--learning-rate", "0.01",
+             "--overrides", json.dumps({"model.objective": {"type": name}})]  # fmt: skip
+    models = []
+    for count in ("0", epochs):
+        target = tmp_path / f"{count}.tar.gz"
+        run_command(Prune(), *given, "-o", str(target), "--epochs", count)
+        models.append(open_archive(str(target)).model)
+    tuned = dict(models[1].named_parameters())
+    for part, weight in models[0].named_parameters():
+        assert not torch.equal(weight, tuned[part]), part
+    warnings = report_in(tmp_path / f"{epochs}.tar.gz")["warnings"]
+    assert any("all exits were trained at once" in warning for warning in warnings) == at_once
+
+
 def test_everything_else_takes_it(
     pruned: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

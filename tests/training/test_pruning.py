@@ -14,6 +14,7 @@ from sledgehammer.export.segments import segments_of
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network import pretrained
 from sledgehammer.network.encoder import FAMILIES, LayeredEncoder
+from sledgehammer.objectives import ExitObjective
 from sledgehammer.training.pruning import (
     PRUNABLE,
     Importance,
@@ -192,6 +193,30 @@ def test_importance_leaves_the_model_as_it_was(
     assert all(weight.grad is None for weight in model.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["two_stage", "self_distillation", "sweet"])
+def test_importance_is_over_all_exits_whatever_a_stage_trains(
+    name: str, model: MultiExitClassifier, sst_reader: SstReader
+) -> None:
+    """A part that only lower exits look at matters: gradients go through from every exit."""
+    tokens, label = (batch_of_dev(model, sst_reader)[key] for key in ("tokens", "label"))
+    model.objective = objective = ExitObjective.by_name(name)()
+    with torch.no_grad():  # the last exit, and what is above layer 2, sees nothing
+        model.exits[-1].linear.weight.zero_()
+    found = importance(model, [(tokens, label)])
+    assert model.objective is objective
+    assert all(layer.max() > 0 for layer in found.heads[:3] + found.units[:3])
+    assert found.units[3].max() == 0
+    with torch.no_grad():
+        model.exits[1].linear.weight.zero_()
+    less = importance(model, [(tokens, label)])
+    assert less.units[0].max() > 0, "the first exit still looks at layer 0"
+    assert not torch.allclose(less.units[0], found.units[0]), "exit 1 has looked at it too"
+    objective.begin_epoch(0.9)
+    again = importance(model, [(tokens, label)])
+    for before, after in zip(less.heads + less.units, again.heads + again.units):
+        torch.testing.assert_close(before, after)
 
 
 def tables() -> "st.SearchStrategy[Tuple[List[List[float]], List[List[float]]]]":
