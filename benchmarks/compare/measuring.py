@@ -1,5 +1,6 @@
 """Measures the trained runs of a dataset: every policy replayed on what every objective has taught."""
 
+import itertools
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -133,15 +134,10 @@ def _budgets(opened: Opened, outputs: ExitOutputs, held_out: ExitOutputs) -> Lis
 
 
 def _controlled(traded: Tradeoff, order: torch.Tensor) -> float:
-    """Mean layers of a stream under the policy's controller."""
-    controller = traded.policy.controller()
-    assert controller is not None
-    layers: List[int] = []
-    for rows in order.split(BATCH):
-        answered = traded.answered_by(controller.given()["budget"])[rows].tolist()
-        controller.note(answered)
-        layers += [traded.exit_layers[exit] + 1 for exit in answered]
-    return float(np.mean(layers))
+    """Mean layers of a stream, in which the policy steers."""
+    steered = traded.policy.in_stream()
+    answered = [steered.replay(traded.evidence.rows(rows.numpy())) for rows in order.split(BATCH)]
+    return float(np.mean(np.array(traded.exit_layers)[np.concatenate(answered)] + 1))
 
 
 def _training_time(first: Dict[str, Opened], rows: Sequence[Row]) -> Dict[str, Dict[str, Any]]:
@@ -171,8 +167,11 @@ def _training_step(opened: Opened, rows: Sequence[Row], stage: float) -> Callabl
     if hasattr(objective, "teacher"):
         objective.begin(model.labels, str(Path(objective.teacher).parent))
 
+    numbers = itertools.count()
+
     def step() -> None:
         objective.begin_epoch(stage)
+        objective.begin_step(next(numbers))
         train()
 
     return step

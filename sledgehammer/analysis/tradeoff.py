@@ -112,7 +112,7 @@ class Tradeoff:
         self.exit_layers = list(exit_layers)
         self.full_layers = full_layers
         arrays = {name: signal.cpu().numpy() for name, signal in (signals or {}).items()}
-        self._evidence = Evidence(probs.cpu().numpy(), arrays)
+        self.evidence = Evidence(probs.cpu().numpy(), arrays)
         self.policy = copy.copy(policy)
         with configuration_errors():
             self.policy.bind(Exits(self.exit_layers, list(arrays), shares))
@@ -140,7 +140,7 @@ class Tradeoff:
     def answered_by(self, setting: float) -> Tensor:
         """The position of the exit that answers each row: (rows,), long."""
         settings = {**self.policy.values, self.policy.sweeps: setting}
-        return torch.from_numpy(self.policy.replay(self._evidence, settings))
+        return torch.from_numpy(self.policy.replay(self.evidence, settings))
 
     @property
     def highest(self) -> int:
@@ -186,7 +186,7 @@ class Tradeoff:
     def distinct_settings(self) -> List[float]:
         """Every value at which an answer changes, in the same order, and the two ends: the curve
         between two of them is flat."""
-        return self.policy.distinct(self._evidence)
+        return self.policy.distinct(self.evidence)
 
     def single_exits(self) -> List[Point]:
         """Each exit answering every row, lowest first."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from dataclasses import dataclass
+from itertools import takewhile
 from typing import (
     Any,
     Deque,
@@ -21,27 +21,12 @@ from numpy import ndarray
 
 from sledgehammer.engine.batch import Batch
 from sledgehammer.engine.manifest import EngineError, Manifest
+from sledgehammer.engine.schedule import BATCH_SIZE, FILL, POOLED_RUNTIMES, Schedule
 from sledgehammer.engine.source import Ahead, Direct, End, Entry, Item, Known, Source, Stalled
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
 from sledgehammer.policies import ExitPolicy, comparable
 
-BATCH_SIZE = 32
-"""Rows that run at a time, unless told otherwise."""
-
-FILL = 16
-"""So many rows (or `batch_size`, if that is less) wait for no others after an exit: larger batches
-gain less than they lose by the padding of texts of different lengths."""
-
-BLOCK = 16
-"""So many batches of texts are read and tokenised at a time, to make batches of like length."""
-
-POOLED_RUNTIMES = {"openvino", "torch"}
-"""Where pools are the default. `benchmarks/streaming.py` measures it: OpenVINO is up to 1.3 times as
-fast with them in small batches and nowhere slower, eager PyTorch up to 1.2 times; ONNX Runtime gains
-little or loses."""
-
-DELAY = 64
-"""`max_delay`, in batches, unless told otherwise."""
+__all__ = ["BATCH_SIZE", "FILL", "POOLED_RUNTIMES", "Runner", "Schedule", "answers"]
 
 
 class Runner(Protocol):
@@ -57,53 +42,6 @@ class Runner(Protocol):
     def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]: ...
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """When the rows of a stream run.
-
-    # Parameters
-
-    batch_size : `int`
-        Rows that run at a time.
-    pool : `bool`, optional (default = `False`)
-        Whether the rows that go on after an exit wait for others, until there are `FILL`; else
-        those of a batch go on at once, by themselves.
-    max_delay : `int`, optional
-        An answer comes before the text that is so many and one after its own is asked for. This
-        bounds what is held: so many answers and texts, and less than two batches an exit.
-        `DELAY` batches if `None`.
-
-    # Raises
-
-    `EngineError` for what can't be.
-    """
-
-    batch_size: int = BATCH_SIZE
-    pool: bool = False
-    max_delay: Optional[int] = None
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise EngineError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.max_delay is not None and self.max_delay < 0:
-            raise EngineError(f"max_delay must be at least 0, got {self.max_delay}")
-
-    @property
-    def fill(self) -> int:
-        """Rows after an exit that are enough to go on."""
-        return min(FILL, self.batch_size)
-
-    @property
-    def delay(self) -> int:
-        return DELAY * self.batch_size if self.max_delay is None else self.max_delay
-
-    @property
-    def block(self) -> int:
-        """Entries that are read before any of them runs."""
-        # Within half of the delay, so that rows can wait for those of the next block.
-        return max(1, min(BLOCK * self.batch_size, (self.delay + 1) // 2))
-
-
 def answers(
     runner: Runner,
     entries: Iterable[Entry],
@@ -114,13 +52,13 @@ def answers(
     """The answers to a stream; `Engine.stream` describes it."""
     if max_wait is not None and not max_wait >= 0:
         raise EngineError(f"max_wait must be at least 0 seconds, got {max_wait}")
-    scorer = Scorer(runner, policy, schedule)
+    scorer = Scorer(runner, policy, schedule, max_wait)
 
     def read() -> Iterator[Dict[str, Any]]:
         direct = max_wait is None
         source: Source = Direct(entries) if direct else Ahead(entries, schedule.batch_size)
         try:
-            yield from scorer.run(source, max_wait)
+            yield from scorer.run(source)
         finally:
             source.close()
 
@@ -164,13 +102,22 @@ class Scorer:
     policy : `ExitPolicy`
         With the settings of texts that have none.
     schedule : `Schedule`
+    max_wait : `float`, optional
+        Seconds after which an entry without an answer is overdue.
     """
 
-    def __init__(self, runner: Runner, policy: ExitPolicy, schedule: Schedule) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        policy: ExitPolicy,
+        schedule: Schedule,
+        max_wait: Optional[float] = None,
+    ) -> None:
         self._runner = runner
-        self._policy = policy
-        self._controller = policy.controller()
+        self._policy = policy.in_stream()
         self._schedule = schedule
+        self._max_wait = max_wait
+        self._started, self._busy = 0, 0.0  # rows that have begun, and the seconds that all took
         self._exits = len(runner.manifest.exit_layers)
         self._pools = [Pool() for _ in range(1, self._exits)]
         self._block: List[Tuple[int, Text]] = []
@@ -182,10 +129,10 @@ class Scorer:
         self._read = 0
         self._read_at: Deque[float] = deque()  # of each entry that has not been answered
 
-    def run(self, source: Source, max_wait: Optional[float]) -> Iterator[Dict[str, Any]]:
+    def run(self, source: Source) -> Iterator[Dict[str, Any]]:
         """Answer all that comes."""
         while True:
-            entry = source.get(self._patience(max_wait))
+            entry = source.get(self._patience())
             if not isinstance(entry, (End, Stalled)):
                 try:
                     self._add(entry)
@@ -200,17 +147,38 @@ class Scorer:
                     raise entry.error
                 return
             yield from self._due()
-            if self._read - self._block_start >= self._schedule.block:
+            if self._read - self._block_start >= self._block_size():
                 yield from self._run_block()
                 # When the last entry of the next block has come, those before this are overdue.
                 last = self._read + self._schedule.block - 1
                 yield from self._run_held(before=last - self._schedule.delay)
+                yield from self._run_held(before=self._overdue())
 
-    def _patience(self, max_wait: Optional[float]) -> Optional[float]:
+    def _patience(self) -> Optional[float]:
         """How many seconds the oldest entry without an answer may still wait for others."""
-        if max_wait is None or not self._read_at:
+        if self._max_wait is None or not self._read_at:
             return None
-        return self._read_at[0] + max_wait - time.monotonic()
+        return self._read_at[0] + self._max_wait - time.monotonic()
+
+    def _overdue(self) -> int:
+        """Return the number of the first entry that is not overdue."""
+        first = self._read - len(self._read_at)
+        if self._max_wait is None:
+            return first
+        latest = time.monotonic() - self._max_wait
+        return first + sum(1 for _ in takewhile(lambda at: at <= latest, self._read_at))
+
+    def _block_size(self) -> int:
+        """Return how many entries are read before any of them runs.
+
+        Entries of a large block wait for one another while it runs, so it is no larger than what
+        has run in half of the longest wait so far.
+        """
+        block, size = self._schedule.block, self._schedule.batch_size
+        if self._max_wait is None or block <= size:
+            return block
+        rate = self._started / self._busy if self._busy else 0.0
+        return int(min(block, max(size, rate * self._max_wait / 2)))
 
     def _add(self, entry: Entry) -> None:
         number = self._read
@@ -239,13 +207,21 @@ class Scorer:
         # In turns, so that what waits from one block is about as long as what starts the next.
         self._longest_first = not self._longest_first
         size = self._schedule.batch_size
-        for chosen in (order[first : first + size] for first in range(0, len(order), size)):
+        chunks = [order[first : first + size] for first in range(0, len(order), size)]
+        while chunks:
+            chosen = chunks.pop(self._next_chunk([[block[i][0] for i in c] for c in chunks]))
             batch = self._runner.encode_batch([encoded[i] for i in chosen])
             batch.rows = np.asarray([block[i][0] for i in chosen])
-            common = self._controller.given() if self._controller else {}
             for row in batch.rows.tolist():
-                self._settings[row] = self._policy.row({**common, **self._given.pop(row)})
+                self._settings[row] = self._policy.row(self._given.pop(row))
+            self._started += len(chosen)
             yield from self._run(batch)
+            yield from self._run_held(before=self._overdue())
+
+    def _next_chunk(self, numbers: List[List[int]]) -> int:
+        """Return the position of the batch that runs next, given the numbers of the batches' rows."""
+        oldest = min(range(len(numbers)), key=lambda i: min(numbers[i]))
+        return oldest if min(numbers[oldest]) < self._overdue() else 0
 
     def _run_held(self, before: int) -> Iterator[Dict[str, Any]]:
         """Run on all pools with a row of a smaller number; those rows then have an answer."""
@@ -270,7 +246,9 @@ class Scorer:
 
     def _advance(self, batch: Batch) -> Optional[Batch]:
         """Run a batch up to its next exit: the rows that go on."""
+        began = time.monotonic()
         probs = self._runner.advance(batch)
+        self._busy += time.monotonic() - began
         rows = batch.rows.tolist()
         if batch.position == self._exits:
             stopped = np.ones(len(rows), bool)
@@ -282,8 +260,6 @@ class Scorer:
             answer = self._runner.answer(batch.position - 1, probs[i].tolist())
             self._answers[rows[i]] = answer
             del self._settings[rows[i]]
-        if self._controller:
-            self._controller.note([batch.position - 1] * int(stopped.sum()))
         if not stopped.any():
             return batch
         return None if stopped.all() else batch.keep(np.flatnonzero(~stopped))

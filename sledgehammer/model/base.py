@@ -1,6 +1,7 @@
 """What all classifiers with several exits share: the pass over a batch, answers and metrics."""
 
-from typing import Any, Dict, List, Mapping, Optional, Protocol, Sequence, Union
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Union
 
 import numpy as np
 import torch
@@ -136,6 +137,15 @@ class ExitClassifier(Model):
     def policy(self, policy: ExitPolicy) -> None:
         self._bind(policy, self.exit_shares)
         self._policy = policy
+
+    @contextmanager
+    def deciding_by(self, policy: ExitPolicy) -> Iterator[None]:
+        """Let another policy, which is bound to this model, decide inside of the block."""
+        before, self._policy = self._policy, policy
+        try:
+            yield
+        finally:
+            self._policy = before
 
     def store_shares(self, shares: np.ndarray) -> None:
         """Keep what `policies.exit_shares` made of calibration data, for a budget."""

@@ -71,7 +71,8 @@ class SledgehammerPredictor(Predictor):
             model.use_number_format(dtype)
         if settings or dtype is not None:
             warn_of_choice(model)
-        self._controller = model.policy.controller()
+        self._plain = model.policy
+        self._in_stream = model.policy.in_stream()
         self._lines = 0
         self._bad_lines: List[int] = []
         # AllenNLP does not tell a predictor that the input has ended.
@@ -119,13 +120,10 @@ class SledgehammerPredictor(Predictor):
         return self.predict_batch_instance([instance])[0]
 
     def predict_batch_instance(self, instances: List[Instance]) -> List[JsonDict]:
-        if self._controller:
-            common = MetadataField(self._model.policy.row(self._controller.given()))
-            instances = [Instance({"settings": common, **i.fields}) for i in instances]
-        outputs = self._model.forward_on_instances(instances)
-        if self._controller:
-            layers = self._model.exit_layers
-            self._controller.note([layers.index(int(out["exit_layer"])) for out in outputs])
+        # A policy that is set on the model later is not this stream's.
+        steered = self._model.policy is self._plain
+        with self._model.deciding_by(self._in_stream if steered else self._model.policy):
+            outputs = self._model.forward_on_instances(instances)
         return [sanitize({name: output[name] for name in OUTPUTS}) for output in outputs]
 
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
@@ -138,8 +136,7 @@ class SledgehammerPredictor(Predictor):
         texts = texts_of(json_dict, self._dataset_reader.fields)
         policy = self._model.policy
         own = policy.checked(settings_in(json_dict))
-        given = self._controller.given() if self._controller else {}
-        return Row(texts, None), policy.row({**given, **own})
+        return Row(texts, None), policy.row(own)
 
     def _instances(self, rows: List[Row], settings: List[List[float]]) -> List[Instance]:
         instances = self._dataset_reader.instances(rows)

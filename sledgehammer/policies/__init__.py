@@ -8,7 +8,7 @@ from sledgehammer.policies.budget import BudgetPolicy, exit_shares
 from sledgehammer.policies.choice import CHOICE, Choice, Conditions
 from sledgehammer.policies.confidence import ConfidencePolicy
 from sledgehammer.policies.entropy import EntropyPolicy
-from sledgehammer.policies.evidence import Controller, Evidence, Exits
+from sledgehammer.policies.evidence import Evidence, Exits
 from sledgehammer.policies.learned_halting import LearnedHaltingPolicy
 from sledgehammer.policies.normalized_entropy import NormalizedEntropyPolicy
 from sledgehammer.policies.patience import PatiencePolicy
@@ -25,7 +25,7 @@ from sledgehammer.policies.settings import (
 )
 
 __all__ = [
-    "CHOICE", "BudgetPolicy", "Choice", "Conditions", "ConfidencePolicy", "Controller", "Decision", "EntropyPolicy", "Evidence", "ExitPolicy",
+    "CHOICE", "BudgetPolicy", "Choice", "Conditions", "ConfidencePolicy", "Decision", "EntropyPolicy", "Evidence", "ExitPolicy",
     "Exits", "LearnedHaltingPolicy", "NormalizedEntropyPolicy", "PatienceConfidencePolicy",
     "PatiencePolicy", "PredictedDepthPolicy", "Setting", "Settings", "check_for_some_policy", "comparable",
     "exit_shares", "number", "select", "settings_in",

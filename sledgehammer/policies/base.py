@@ -18,13 +18,14 @@ from typing import (
 import numpy as np
 from numpy import ndarray
 
-from sledgehammer.policies.evidence import Controller, Evidence, Exits
+from sledgehammer.policies.evidence import Evidence, Exits
 from sledgehammer.policies.settings import (
     Decision,
     Setting,
     Settings,
     comparable,
     number,
+    select,
     single,
 )
 
@@ -290,11 +291,18 @@ class ExitPolicy:
 
     def replay(self, evidence: Evidence, settings: Optional[Settings] = None) -> ndarray:
         """The exit that would answer each row, given what all exits say: positions, (rows,)."""
-        settings = comparable(self.values if settings is None else settings)
+        settings = self.values if settings is None else settings
         rows, exits, _ = evidence.probs.shape
         answered_by = np.full(rows, exits - 1)
-        for position in reversed(range(exits - 1)):
-            answered_by[self.decide(evidence.upto(position + 1), settings)] = position
+        going = np.arange(rows)
+        for position in range(exits - 1):
+            if not len(going):
+                break
+            so_far = evidence.upto(position + 1).rows(going)
+            stops = self.decide(so_far, comparable(select(settings, going)))
+            stops = np.broadcast_to(np.asarray(stops), going.shape)
+            answered_by[going[stops]] = position
+            going = going[~stops]
         return answered_by
 
     # ---- the curve
@@ -318,6 +326,10 @@ class ExitPolicy:
         """
         return self.grid(evidence.probs.shape[2])
 
-    def controller(self) -> Optional[Controller]:
-        """What adjusts the settings during a stream, if anything does."""
-        return None
+    def in_stream(self) -> "ExitPolicy":
+        """Return the policy that decides for the rows of one stream.
+
+        It is this one, unless what a row may cost depends on the rows before it: then it is one with
+        a memory, which must be asked about every row, at every exit that the row reaches.
+        """
+        return self

@@ -6,16 +6,13 @@ import numpy as np
 from numpy import ndarray
 
 from sledgehammer.policies.base import ExitPolicy
-from sledgehammer.policies.evidence import Controller, Evidence, Exits
+from sledgehammer.policies.evidence import Evidence, Exits
 from sledgehammer.policies.grids import confidence
-from sledgehammer.policies.settings import Decision, Setting, Settings, Values, single
+from sledgehammer.policies.settings import Decision, Setting, Settings, Values, comparable, single
+from sledgehammer.policies.steering import Steering
 
 KNOTS = 201
 """Thresholds at which `exit_shares` counts."""
-
-PAYBACK = 32
-"""So many texts are to pay back what those before them cost too much: fewer make the threshold
-jump with each text, more let the mean wander."""
 
 
 def exit_shares(probs: ndarray) -> ndarray:
@@ -54,9 +51,10 @@ class BudgetPolicy(ExitPolicy):
     linear interpolation.
 
     This is all for single predictions, `evaluate` and `tradeoff`. In streams (`predict`, and
-    `Engine.stream`) a controller moves the threshold after each batch, so that the mean over the
-    stream is the budget also when the texts become harder or easier than the calibration data.
-    A text with a budget of its own gets the plain threshold.
+    `Engine.stream`) the threshold is steered, from exit to exit of each batch (see `Steering`), so
+    that the mean over the stream is the budget also when the texts become harder or easier than the
+    calibration data. A text with another budget than the stream's gets the plain threshold, and does
+    not count for the others.
 
     Source: Bapna et al., "Controlling Computation versus Quality for Neural Sequence Models",
     2020, where one model serves several budgets of compute, which it is trained with. Here the
@@ -156,44 +154,41 @@ class BudgetPolicy(ExitPolicy):
         inner = [first + (full - first) * i / 100 for i in range(1, 100)]
         return [first, *(float(f"{value:.6g}") for value in inner), full]
 
-    def controller(self) -> Controller:
-        return BudgetController(self)
+    def in_stream(self) -> ExitPolicy:
+        budget = self.full if self.budget is None else self.budget
+        if self.exits is None or self.exits.shares is None:
+            return self
+        if not self.cost[0] < budget < self.cost[-1]:
+            return self  # nothing is to be steered
+        steered = _SteeredBudget(cost=self._cost)
+        steered.bind(self.exits)
+        steered.change({name: getattr(self, name) for name in self.settings})
+        highest = int(self.highest(comparable(self.values)))
+        cost = np.minimum(self.cost, self.cost[highest]).tolist()
+        steered.steering = Steering(budget, cost, self.exits.shares)
+        return steered
 
 
-class BudgetController:
-    """Gives or takes budget, so that the mean cost of all that was answered is the policy's own.
+class _SteeredBudget(BudgetPolicy):
+    """Decides for the rows of one stream, in the order in which they run; see `Steering`."""
 
-    A controller with two terms: `budget + S / n + D`. What has been saved so far, S = texts * budget -
-    cost of them, is to be used up within the next n texts; n is `PAYBACK`, or two batches if that
-    is more. D, the sum of S / (2 n^2) over all texts so far, is what texts have become harder or
-    easier by: without it the mean would lag behind as long as they go on drifting. In the long
-    run S stays bounded, and so the mean comes as near to the budget as one likes; as far as the
-    budget can be had at all, and be spent.
-    """
+    name = "budget"
+    steering: Steering
 
-    def __init__(self, policy: BudgetPolicy) -> None:
-        self._policy = policy
-        self._saved = 0.0
-        self._drift = 0.0
-        self._payback = PAYBACK
+    def in_stream(self) -> ExitPolicy:
+        return self
 
-    def given(self) -> Dict[str, float]:
-        return {"budget": self._within(self._target() + self._saved / self._payback + self._drift)}
-
-    def note(self, exits: Sequence[int]) -> None:
-        cost, target = self._policy.cost, self._target()
-        self._saved += sum(target - cost[exit] for exit in exits)
-        self._payback = max(PAYBACK, 2 * len(exits))
-        self._drift += self._saved * len(exits) / (2 * self._payback**2)
-        self._drift = self._within(target + self._drift) - target  # it can't do more anyway
-
-    def _within(self, budget: float) -> float:
-        cost = self._policy.cost
-        return float(min(max(budget, cost[0]), cost[-1]))
-
-    def _target(self) -> float:
-        budget = self._policy.budget
-        return self._policy.full if budget is None else budget
+    def decide(self, evidence: Evidence, settings: Settings) -> Decision:
+        rows = len(evidence.last)
+        decision = super().decide(evidence, settings)
+        stops = np.broadcast_to(np.asarray(decision), (rows,)).copy()
+        followed = np.broadcast_to(settings["budget"] == single(self.budget), (rows,))  # type: ignore[arg-type]
+        if followed.any():
+            capped = self.layers[evidence.seen] > np.asarray(settings["max_exit_layer"])
+            must_stop = np.broadcast_to(capped, (rows,))[followed]
+            confidence = np.broadcast_to(np.asarray(evidence.confidence, float), (rows,))[followed]
+            stops[followed] = self.steering.stops(evidence.seen - 1, confidence, must_stop)
+        return stops
 
 
 def _checked_cost(cost: Any) -> List[float]:

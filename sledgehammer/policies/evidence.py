@@ -1,8 +1,8 @@
-"""What policies know of a model and of its rows, and what steers them during a stream."""
+"""What policies know of a model and of its rows."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Dict, Mapping, Optional, Protocol, Sequence, Union
+from typing import Mapping, Optional, Sequence, Union
 
 import numpy as np
 from numpy import ndarray
@@ -89,12 +89,8 @@ class Evidence:
             },
         )
 
-
-class Controller(Protocol):
-    """Sees to it that a stream of answers costs what it should."""
-
-    def given(self) -> Dict[str, float]:
-        """Settings of the rows that run next, as far as they have none of their own."""
-
-    def note(self, exits: Sequence[int]) -> None:
-        """These positions of exits have answered."""
+    def rows(self, chosen: ndarray) -> "Evidence":
+        """What has been seen of the chosen rows (indices)."""
+        return Evidence(
+            self.probs[chosen], {name: signal[chosen] for name, signal in self.signals.items()}
+        )

@@ -176,12 +176,50 @@ def test_a_stream_that_trickles_is_answered() -> None:
         def close(self) -> None: ...
 
     runner = FakeRunner()
-    scorer = stream.Scorer(runner, runner.policy, Schedule())
+    scorer = stream.Scorer(runner, runner.policy, Schedule(), max_wait=1.0)
     source = Trickle()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream.time, "monotonic", lambda: now)
-        next(scorer.run(source, max_wait=1.0))
+        next(scorer.run(source))
     assert source.waits == [None, *(pytest.approx(wait) for wait in (1.0, 0.6, 0.2))]
+
+
+@pytest.mark.parametrize("pool", [True, False])
+@pytest.mark.parametrize("seconds", [0.01, 0.05])
+def test_under_load_no_answer_is_late_by_more_than_a_few_batches(
+    pool: bool, seconds: float
+) -> None:
+    """1,500 texts are at hand, and each segment of a batch takes so many seconds."""
+    now, max_wait = 0.0, 0.5
+    read_at: List[float] = []
+
+    class Slow(FakeRunner):
+        def advance(self, batch: Any) -> np.ndarray:
+            nonlocal now
+            now += seconds
+            return super().advance(batch)
+
+    class AtHand:
+        def get(self, wait: Any) -> Any:
+            if len(read_at) == len(texts):
+                return stream.End()
+            read_at.append(now)
+            return texts[len(read_at) - 1]
+
+        def close(self) -> None: ...
+
+    texts = texts_of_length(*(i * 7 % 20 for i in range(1500)))
+    runner = Slow()
+    runner.policy.change({"threshold": 0.8})
+    schedule = Schedule(32, pool)
+    waits, got = [], []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream.time, "monotonic", lambda: now)
+        for answer in stream.Scorer(runner, runner.policy, schedule, max_wait).run(AtHand()):
+            waits.append(now - read_at[len(got)])
+            got.append(answer)
+    assert got == [runner.alone(text, 0.8) for text in texts]
+    assert max(waits) <= max_wait + 4 * EXITS * seconds
 
 
 @pytest.mark.parametrize("pool", [True, False])
