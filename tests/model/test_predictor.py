@@ -154,8 +154,8 @@ def test_a_budget_is_kept_from_batch_to_batch(
         else:
             outputs = predictor.predict_batch_instance(sst_reader.instances([Row(["a"], None)] * 4))
         layers += [output["layers_run"] for output in outputs]
-    assert set(layers) == {1, 4}
-    assert np.mean(layers) == pytest.approx(2.0, rel=0.1), "all rows of a batch stop at once"
+    assert len(set(layers)) > 1, "rows that are alike are divided"
+    assert np.mean(layers) == pytest.approx(2.0, rel=0.005)
     (own,) = predict_lines(predictor, [json.dumps({**GOOD, "budget": 1.0})])
     assert own["layers_run"] == 1
 
