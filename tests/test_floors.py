@@ -17,7 +17,7 @@ FLOORS = [
     ["dataset_readers"],
     ["objectives"],
     ["network", "engine"],
-    ["policies", "calibration", "support"],
+    ["policies", "lexical", "calibration", "support"],
     ["__init__"],
 ]
 """From the top of the house to its foundation."""

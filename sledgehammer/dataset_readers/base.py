@@ -107,6 +107,25 @@ class TransformerReader(DatasetReader):
         names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
         return [{name: encoded[name][i] for name in names} for i in range(len(rows))]
 
+    def pieces(self, rows: Sequence[Sequence[str]]) -> List[List[List[int]]]:
+        """Return the word pieces of the whole texts of some rows, without special tokens.
+
+        This is what the lexical exit reads: nothing is cut off at `max_length`.
+        """
+        if not rows:
+            return []
+        each_text = [
+            self._tokenizer(
+                list(texts),
+                add_special_tokens=False,
+                truncation=False,
+                return_attention_mask=False,
+                verbose=False,  # or it says that the transformer takes no text so long
+            )["input_ids"]
+            for texts in zip(*rows)
+        ]
+        return [list(texts) for texts in zip(*each_text)]
+
     def tensors(self, encoded: Sequence[Dict[str, List[int]]]) -> Dict[str, Tensor]:
         """A batch of what `encode` gives, as the model takes it; each of shape (rows, tokens)."""
         longest = max(len(row["input_ids"]) for row in encoded)

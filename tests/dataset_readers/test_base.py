@@ -85,3 +85,16 @@ def test_distributed_ranks(monkeypatch: pytest.MonkeyPatch, max_instances: Optio
             patch.setattr(dist, "get_world_size", lambda: 3)
             found += ids(list(worker.read(REVIEWS)))
     assert found == expected
+
+
+def test_pieces_are_those_of_the_whole_texts(snli_reader: SnliReader) -> None:
+    short, long = ["A man sleeps .", "A person ."], ["a man " * 400, "a woman"]
+    pieces = snli_reader.pieces([short, long])
+    (encoded,) = snli_reader.encode([short])
+    first, second = pieces[0]
+    within = [i for i in encoded["input_ids"] if i not in snli_reader._tokenizer.all_special_ids]
+    known = [i for i in first + second if i not in snli_reader._tokenizer.all_special_ids]
+    assert known == within and first and second
+    ((man, woman),) = snli_reader.pieces([["a man", "a woman"]])
+    assert pieces[1] == [man * 400, woman] and len(man * 400) > snli_reader.max_length
+    assert snli_reader.pieces([]) == []
