@@ -7,14 +7,18 @@ expected calibration error); Naeini et al., AAAI 2015 (the error's bins).
 import math
 from typing import List, NamedTuple, Tuple
 
+import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
 """An exit that knows nothing has its best temperature at infinity: the search is bounded."""
+
+MIXING_BOUNDS = (0.0, 10.0)
+"""How much of the lexical exit's logits is added to another exit's: not less than nothing."""
 
 BINS = 15
 """Intervals of [0, 1] over which the expected calibration error is taken (Guo et al. 2017)."""
@@ -61,6 +65,101 @@ def fit_temperature(logits: Tensor, label: Tensor) -> float:
 def fit_temperatures(logits: Tensor, label: Tensor) -> List[float]:
     """The temperature of every exit, from (rows, exits, labels) logits; see `fit_temperature`."""
     return [fit_temperature(exit_logits, label) for exit_logits in logits.unbind(dim=1)]
+
+
+class Scaling(NamedTuple):
+    """How an exit's logits z become probabilities: `softmax((z + mixing z_lexical) / temperature)`."""
+
+    temperature: float
+    mixing: float
+
+
+def mixed(logits: Tensor, mixing: Tensor) -> Tensor:
+    """Add to each exit's logits a multiple of those of the lexical exit, which is the first one.
+
+    # Parameters
+
+    logits : `Tensor`
+        Shape (rows, exits, labels).
+    mixing : `Tensor`
+        Shape (exits,); 0 for the lexical exit itself.
+    """
+    return logits + mixing[:, None] * logits[:, :1]
+
+
+def fit_scaling(logits: Tensor, lexical: Tensor, label: Tensor) -> Scaling:
+    """Return the temperature and the mixing that minimise the negative log-likelihood together.
+
+    The likelihood is convex in 1/temperature and mixing/temperature, so that it has one minimum;
+    it is searched within bounds. The result is never worse than the temperature alone
+    (`fit_temperature`), which is returned where mixing does not help, or without rows.
+
+    # Parameters
+
+    logits, lexical : `Tensor`
+        Shape (rows, labels), uncalibrated: an exit's, and those of the lexical exit.
+    label : `Tensor`
+        Shape (rows,), long. Rows that neither exit was trained on.
+
+    # Returns
+
+    A temperature within `TEMPERATURE_BOUNDS` and a mixing within `MIXING_BOUNDS`.
+    """
+    logits, lexical, label = (t.detach().cpu() for t in (logits, lexical, label))
+    alone = Scaling(fit_temperature(logits, label), 0.0)
+    if len(label) == 0:
+        return alone
+    loss = _MixedLikelihood(logits.double().numpy(), lexical.double().numpy(), label.numpy())
+    found = minimize(
+        loss,
+        # From the edge of its range the mixing would only leave slowly.
+        x0=[math.log(alone.temperature), 0.5],
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[tuple(math.log(bound) for bound in TEMPERATURE_BOUNDS), MIXING_BOUNDS],
+        options={"ftol": 1e-12, "gtol": 1e-8},
+    )
+    # Kept as float32, in which the model stores them.
+    temperature, mixing = torch.tensor([math.exp(found.x[0]), found.x[1]]).tolist()
+    if mixing == 0.0:
+        return alone
+    better = nll(logits.double() + mixing * lexical.double(), label, temperature)
+    return Scaling(temperature, mixing) if better < nll(logits, label, alone.temperature) else alone
+
+
+def fit_scalings(logits: Tensor, label: Tensor) -> List[Scaling]:
+    """Return the scaling of every exit, from (rows, exits, labels) logits, the lexical exit's first.
+
+    The lexical exit gets a temperature alone. See `fit_scaling`.
+    """
+    lexical, *others = logits.unbind(dim=1)
+    first = Scaling(fit_temperature(lexical, label), 0.0)
+    return [first, *(fit_scaling(exit_logits, lexical, label) for exit_logits in others)]
+
+
+class _MixedLikelihood:
+    """Gives the mean negative log-likelihood of (log temperature, mixing), and its gradient."""
+
+    def __init__(self, logits: np.ndarray, lexical: np.ndarray, label: np.ndarray) -> None:
+        self._logits = logits
+        self._lexical = lexical
+        self._label = label[:, None]
+
+    def __call__(self, point: np.ndarray) -> Tuple[float, np.ndarray]:
+        inverse = math.exp(-point[0])
+        scaled = inverse * (self._logits + point[1] * self._lexical)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        powers = np.exp(scaled)
+        total = powers.sum(axis=1, keepdims=True)
+        of_label = np.take_along_axis(scaled, self._label, axis=1)
+        excess = powers / total  # the gradient by the scaled logits: probabilities less the truth
+        np.put_along_axis(
+            excess, self._label, np.take_along_axis(excess, self._label, axis=1) - 1, axis=1
+        )
+        rows = len(scaled)
+        by_log_temperature = -(excess * scaled).sum() / rows
+        by_mixing = inverse * (excess * self._lexical).sum() / rows
+        return float((np.log(total) - of_label).mean()), np.array([by_log_temperature, by_mixing])
 
 
 def bin_counts(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Tuple[Tensor, ...]:

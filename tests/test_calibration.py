@@ -9,10 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sledgehammer.calibration import (
+    MIXING_BOUNDS,
     TEMPERATURE_BOUNDS,
+    Scaling,
+    _MixedLikelihood,
     bin_counts,
     expected_calibration_error,
+    fit_scaling,
+    fit_scalings,
     fit_temperature,
+    mixed,
     nll,
 )
 
@@ -119,3 +125,64 @@ def test_bins_count_everything_once() -> None:
     assert count.sum() == 101
     assert right.sum() == int((confidence > 0.5).sum())
     assert float(total.sum()) == pytest.approx(float(confidence.double().sum()))
+
+
+def two_exits(scaling: Scaling, rows: int = 20_000) -> "tuple[torch.Tensor, ...]":
+    """Logits of an exit and of the lexical exit, and labels drawn with the given scaling."""
+    generator = torch.Generator().manual_seed(0)
+    logits, lexical = 3 * torch.randn((2, rows, 3), generator=generator)
+    probs = torch.softmax((logits + scaling.mixing * lexical) / scaling.temperature, dim=-1)
+    return logits, lexical, torch.multinomial(probs, 1, generator=generator).squeeze(1)
+
+
+@pytest.mark.parametrize("temperature, mixing", [(1.0, 0.5), (2.5, 1.3), (0.6, 3.0)])
+def test_finds_the_scaling_that_the_labels_were_drawn_with(
+    temperature: float, mixing: float
+) -> None:
+    found = fit_scaling(*two_exits(Scaling(temperature, mixing)))
+    assert found == pytest.approx((temperature, mixing), rel=0.05)
+
+
+def test_what_does_not_help_is_not_mixed_in() -> None:
+    logits, lexical, label = two_exits(Scaling(1.5, -0.5))
+    assert fit_scaling(logits, lexical, label) == Scaling(fit_temperature(logits, label), 0.0)
+    nothing = fit_scaling(logits[:0], lexical[:0], label[:0])
+    assert nothing == Scaling(1.0, 0.0)
+
+
+@given(seed=st.integers(0, 1000), rows=st.integers(1, 30), scale=st.sampled_from([0.1, 3.0, 60.0]))
+def test_mixing_is_bounded_and_never_worse_than_the_temperature_alone(
+    seed: int, rows: int, scale: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits, lexical = scale * torch.randn((2, rows, 4), generator=generator)
+    label = torch.randint(4, (rows,), generator=generator)
+    temperature, mixing = fit_scaling(logits, lexical, label)
+    assert TEMPERATURE_BOUNDS[0] * 0.999 <= temperature <= TEMPERATURE_BOUNDS[1] * 1.001
+    assert MIXING_BOUNDS[0] <= mixing <= MIXING_BOUNDS[1]
+    alone = nll(logits, label, fit_temperature(logits, label))
+    assert nll(logits.double() + mixing * lexical.double(), label, temperature) <= alone + 1e-9
+
+
+def test_gradient_of_the_mixed_likelihood() -> None:
+    logits, lexical, label = two_exits(Scaling(1.5, 0.7), rows=50)
+    loss = _MixedLikelihood(logits.double().numpy(), lexical.double().numpy(), label.numpy())
+    point, step = np.array([0.3, 0.4]), 1e-6
+    for axis in range(2):
+        move = step * np.eye(2)[axis]
+        slope = (loss(point + move)[0] - loss(point - move)[0]) / (2 * step)
+        assert loss(point)[1][axis] == pytest.approx(slope, rel=1e-5)
+    value = nll(logits.double() + 0.4 * lexical.double(), label, math.exp(0.3))
+    assert loss(point)[0] == pytest.approx(value)
+
+
+def test_the_lexical_exit_is_scaled_and_the_others_are_mixed() -> None:
+    logits, lexical, label = two_exits(Scaling(1.5, 0.7))
+    stacked = torch.stack([lexical, logits, logits], dim=1)
+    scalings = fit_scalings(stacked, label)
+    assert scalings[0] == Scaling(fit_temperature(lexical, label), 0.0)
+    assert scalings[1] == scalings[2] == fit_scaling(logits, lexical, label)
+    mixing = torch.tensor([scaling.mixing for scaling in scalings])
+    together = mixed(stacked, mixing)
+    assert torch.equal(together[:, 0], lexical)
+    torch.testing.assert_close(together[:, 1], logits + scalings[1].mixing * lexical)

@@ -31,7 +31,7 @@ from sledgehammer.policies.settings import (
 
 _UNGIVEN: Any = object()
 _UNBOUND = "the policy has no model: call `bind`"
-_CAP = Setting(default=None, low=0, high=math.inf, whole=True, optional=True)
+_CAP = Setting(default=None, low=-1, high=math.inf, whole=True, optional=True)
 
 Registered = TypeVar("Registered", bound=Type["ExitPolicy"])
 
@@ -50,7 +50,8 @@ class ExitPolicy:
 
     max_exit_layer : `int`, optional
         No row runs beyond this layer, counted from 0: those that get so far are answered by the
-        highest exit at or below it.
+        highest exit at or below it. -1 is the lexical exit, before the first layer, in models
+        that have it.
 
     # Raises
 

@@ -65,7 +65,7 @@ class BudgetPolicy(ExitPolicy):
     budget : `float`, optional
         The mean cost of a text: layers, or what `cost` is in. From the cost of the first exit,
         which always takes that one, to that of the last, which always runs to it. `None` is the
-        latter.
+        latter. In layers, a lexical exit costs 0.
     cost : `Sequence[float]`, optional
         What a text costs that an exit answers, one figure an exit, such as measured milliseconds;
         rising. The layers run if `None`.

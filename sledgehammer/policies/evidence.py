@@ -21,7 +21,7 @@ class Exits:
     # Parameters
 
     layers : `Sequence[int]`
-        The layers with an exit, counted from 0.
+        The layers with an exit, counted from 0; -1 is the lexical exit, before the first layer.
     signals : `Sequence[str]`, optional
         Names of the learned signals that the model gives.
     shares : `ndarray`, optional
@@ -43,6 +43,7 @@ class Evidence:
         one array an exit, (rows, labels): they are put together when a policy asks for them all.
     signals : `Mapping[str, ndarray]`, optional
         `certainty`: (rows, exits so far), in [0, 1]; `depth`: (rows, all exits), probabilities.
+        A lexical exit's certainty is its confidence, and its share of the depth is 0.
     """
 
     def __init__(

@@ -16,7 +16,8 @@ class PatiencePolicy(ExitPolicy):
 
     A row's counter is 0 at the first exit. At each exit after it, it grows by one if the most
     probable label is that of the exit before, else it is 0 again. The row stops where the
-    counter reaches `patience`: with 2, at the third exit at the earliest, if all three agree.
+    counter reaches `patience`: with 2, at the third exit at the earliest, if all three agree. A
+    lexical exit counts as any other.
 
     Source: Zhou et al., "BERT Loses Patience: Fast and Robust Inference with Early Exit",
     NeurIPS 2020, for classification. As there; their code takes a patience of 0 for

@@ -20,6 +20,8 @@ class PredictedDepthPolicy(ExitPolicy):
     on the depth that a text turned out to need. The exits below it are not computed (in exported
     models they are, being parts of the graphs, and nobody looks at them).
 
+    A lexical exit has no share in the distribution: only a coverage of 0.0, or the cap, stops there.
+
     Sources: Elbayad et al., "Depth-Adaptive Transformer", ICLR 2020, section 3.1 (multinomial:
     the depth of a sequence from its first states, trained on oracle depths); Dabre et al.,
     "Balancing Cost and Benefit with Tied-Multi Transformers", 2020; Liu et al., "Explicitly

@@ -9,13 +9,16 @@ from sledgehammer.policies import Evidence, ExitPolicy, Exits, exit_shares
 LAYERS = [0, 2, 3, 5, 8]
 """Of which the tests take as many as they have exits."""
 
+WITH_LEXICAL = [-1, *LAYERS]
+"""The same, with the lexical exit before them."""
+
 Policy = TypeVar("Policy", bound=ExitPolicy)
 
 
-def bound(policy: Policy, exits: int = 3) -> Policy:
+def bound(policy: Policy, exits: int = 3, layers: Sequence[int] = LAYERS) -> Policy:
     """The policy, for a model that has all there is."""
     shares = exit_shares(random_evidence(seed=1, rows=500, exits=exits).probs)
-    policy.bind(Exits(LAYERS[:exits], ["certainty", "depth"], shares))
+    policy.bind(Exits(layers[:exits], ["certainty", "depth"], shares))
     return policy
 
 
