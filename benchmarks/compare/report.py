@@ -1,4 +1,4 @@
-"""Turns the numbers of `results/` into figures, tables and the README's section:
+"""Turn the comparison's JSON into the figures and tables of `docs/results/comparison.md`:
 `python -m benchmarks.compare.report`"""
 
 import json
@@ -7,12 +7,13 @@ from typing import Any, Dict, List
 
 import numpy as np
 
+from benchmarks import sections
 from benchmarks.compare.plan import DATASETS, OBJECTIVES, POLICIES
-from benchmarks.sections import README, put_section, section_pattern
 from benchmarks.study.report import training_rows
 
-RESULTS = Path(__file__).parent / "results"
-MARKED = section_pattern("compare")
+RESULTS = sections.RESULTS / "comparison"
+PAGE = sections.RESULTS / "comparison.md"
+MARKED = sections.section_pattern("compare")
 SPEEDUPS = (1.5, 2.0, 3.0)
 
 
@@ -165,7 +166,7 @@ def figure(result: Dict[str, Any], target: Path) -> None:
 
 
 def section(results: List[Dict[str, Any]]) -> str:
-    """The generated part of the README."""
+    """Return the generated part of the page."""
     return "".join(_dataset_section(result) for result in results)
 
 
@@ -181,11 +182,11 @@ def _dataset_section(result: Dict[str, Any]) -> str:
         f"**{name}** ({training_rows(result)}, {result['rows']['test']} test rows, {seeds} seed{'s' if seeds > 1 else ''}, "
         f"{result['date']}, {result['machine']['processor']}, {result['machine']['threads']} "
         f"threads; the standard baseline has {standard}%; all pairs in "
-        f"[{name}.md](benchmarks/compare/results/{name}.md)):\n\n"
+        f"[{name}.md](comparison/{name}.md)):\n\n"
         f"{short_table(result)}\n"
         f"Area under the curve of every pair, and the accuracy of the last exit:\n\n"
         f"{matrix(result)}\n"
-        f"![{name}: curves of all pairs](benchmarks/compare/results/{name}.svg)\n\n"
+        f"![{name}: curves of all pairs](comparison/{name}.svg)\n\n"
         "Budgets of mean layers, and what they came to by a fixed threshold, with the controller (batches of 8), "
         f"and with it when the texts drift from easy to hard: {budgets}.\n\n"
         "Compressors, against the standard baseline in eager float32 (pruned: half of the heads and of "
@@ -195,14 +196,14 @@ def _dataset_section(result: Dict[str, Any]) -> str:
     )
 
 
-def write(readme: Path = README) -> None:
-    """Draw the figures, write the tables of all pairs, put the generated part into the README."""
+def write() -> None:
+    """Draw the figures, write the tables of all pairs, put the generated part into the page."""
     results = load()
     for result in results:
         figure(result, RESULTS / f"{result['dataset']}.svg")
         title = f"# {result['dataset']}: every objective with every policy\n\n"
         (RESULTS / f"{result['dataset']}.md").write_text(title + full_table(result))
-    put_section(MARKED, section(results), readme)
+    sections.put_section(MARKED, section(results), PAGE)
 
 
 if __name__ == "__main__":

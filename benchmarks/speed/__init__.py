@@ -1,1 +1,1 @@
-"""Speeds of exported models: what `allennlp benchmark` found, and the README's table of it."""
+"""Speeds of exported models: turns what `allennlp benchmark` found into tables."""

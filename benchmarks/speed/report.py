@@ -1,13 +1,15 @@
-"""Turns the reports of `allennlp benchmark` here into the README's table: `python -m benchmarks.speed.report`"""
+"""Turn the reports of `allennlp benchmark` in `docs/results/speed/` into the table of the page
+`docs/results/speed.md` and the README's headline: `python -m benchmarks.speed.report`"""
 
 import json
-from pathlib import Path
 from typing import Any, Dict, List
 
-from benchmarks.sections import put_section, section_pattern
+from benchmarks import sections
 
-FOLDER = Path(__file__).parent
-MARKED = section_pattern("speed")
+RESULTS = sections.RESULTS / "speed"
+PAGE = sections.RESULTS / "speed.md"
+MARKED = sections.section_pattern("speed")
+HEADLINE = sections.section_pattern("headline")
 
 DATASETS = ("sst", "ag_news", "imdb")
 RUNTIMES = ("onnx", "openvino")
@@ -22,11 +24,11 @@ COLUMNS = [
 
 def load() -> Dict[str, Dict[str, Any]]:
     """The reports, by dataset."""
-    return {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in DATASETS}
+    return {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in DATASETS}
 
 
 def section(reports: Dict[str, Dict[str, Any]]) -> str:
-    """The generated part of the README."""
+    """Return the generated part of the page."""
     rows = [COLUMNS, ["---", "---", *["---:"] * (len(COLUMNS) - 2)]]
     for name, report in reports.items():
         rows += [_row(name, runtime, report) for runtime in RUNTIMES]
@@ -74,9 +76,35 @@ def _ratio(quartiles: List[float]) -> str:
     return f"{median:.2f}x ({low:.2f} to {high:.2f})"
 
 
+def headline(report: Dict[str, Any]) -> str:
+    """Return the README's figure: an engine of AG News beside the same model without exits.
+
+    # Parameters
+
+    report : `Dict[str, Any]`
+        What `allennlp benchmark` wrote for AG News.
+    """
+    early, full = (name for name in report["answers"] if "-onnx-" in name)
+    rival = "full, onnx-int8"
+    single, plain = _result(report, early, 1), _result(report, rival, 1)
+    answers, last = report["answers"][early], report["answers"][full]
+    machine = report["machine"]
+    ratio, low, high = single["latency_ratios"][rival]
+    return (
+        f"On AG News, an int8 engine with early exits answers a text in {single['p50']:.2f} ms; the "
+        f"same 6-layer MiniLM in the same int8 ONNX Runtime, without exits, takes "
+        f"{plain['p50']:.2f} ms. That is **{ratio:.1f} times faster** (quartiles {low:.1f} to "
+        f"{high:.1f}) at {answers['accuracy']:.1%} accuracy, where all layers give "
+        f"{last['accuracy']:.1%} (medians of single texts, {THREADS} threads of an "
+        f"{machine['processor']}; [all figures and rivals](docs/results/speed.md)).\n"
+    )
+
+
 def write() -> None:
-    """Put the generated part into the README."""
-    put_section(MARKED, section(load()))
+    """Put the generated parts into the page and the README."""
+    reports = load()
+    sections.put_section(MARKED, section(reports), PAGE)
+    sections.put_section(HEADLINE, headline(reports["ag_news"]), sections.README)
 
 
 if __name__ == "__main__":

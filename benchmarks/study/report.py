@@ -1,4 +1,5 @@
-"""Turns the numbers of `results/` into figures and the README's table: `python -m benchmarks.study.report`"""
+"""Turn the study's JSON into the figures and tables of `docs/results/study.md`:
+`python -m benchmarks.study.report`"""
 
 import json
 from pathlib import Path
@@ -6,11 +7,12 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from benchmarks.sections import README, put_section, section_pattern
+from benchmarks import sections
 from benchmarks.study.plan import DATASETS
 
-RESULTS = Path(__file__).parent / "results"
-MARKED = section_pattern("study")
+RESULTS = sections.RESULTS / "study"
+PAGE = sections.RESULTS / "study.md"
+MARKED = sections.section_pattern("study")
 
 LAYERS = (1, 2, 4, 6)
 """Mean layers at which the systems are compared: those of the baselines."""
@@ -134,10 +136,9 @@ def _xy(curve: List[Dict[str, Any]]) -> Any:
 
 
 def section(results: List[Dict[str, Any]]) -> str:
-    """The generated part of the README."""
+    """Return the generated part of the page."""
     figures = "".join(
-        f"![{r['dataset']}: accuracy against speedup](benchmarks/study/results/{r['dataset']}.svg)\n"
-        for r in results
+        f"![{r['dataset']}: accuracy against speedup](study/{r['dataset']}.svg)\n" for r in results
     )
     rows = "".join(
         f"- {r['dataset']}: {training_rows(r)}; {r['rows']['validation']} held out of the training "
@@ -163,12 +164,12 @@ def _oracle(result: Dict[str, Any]) -> str:
     return f"The oracle: {accuracy:.1%} with {layers:.2f} layers"
 
 
-def write(readme: Path = README) -> None:
-    """Draw the figures and put the generated part into the README."""
+def write() -> None:
+    """Draw the figures and put the generated part into the page."""
     results = load()
     for result in results:
         figure(result, RESULTS / f"{result['dataset']}.svg")
-    put_section(MARKED, section(results), readme)
+    sections.put_section(MARKED, section(results), PAGE)
 
 
 if __name__ == "__main__":

