@@ -25,4 +25,4 @@ def test_headline_names_the_rival_and_what_the_speed_costs() -> None:
     for result in changed["results"]:
         result["latency_ratios"] = {rival: [7.0, 6.0, 8.0] for rival in result["latency_ratios"]}
     assert "**7.0 times faster** (quartiles 6.0 to 8.0)" in report.headline(changed)
-    assert "accuracy where its own last exit has" in report.headline(changed)
+    assert "accuracy, where all layers give" in report.headline(changed)

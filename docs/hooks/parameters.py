@@ -5,7 +5,9 @@ from typing import Any
 
 import griffe
 
-_SECTION = re.compile(r"^# (Parameters|Returns|Raises|Yields)$", flags=re.MULTILINE)
+_TYPED = re.compile(r"^([\w*, ]+ : )`([^`\n]+)`", flags=re.MULTILINE)
+_RETURNS = re.compile(r"^# (Returns)$", flags=re.MULTILINE)
+_SECTION = re.compile(r"^# (Parameters|Raises)$", flags=re.MULTILINE)
 
 
 class Sections(griffe.Extension):
@@ -16,7 +18,8 @@ class Sections(griffe.Extension):
             value = _SECTION.sub(
                 lambda match: f"{match[1]}\n{'-' * len(match[1])}", obj.docstring.value
             )
-            obj.docstring.value = _raises(value)
+            value = _RETURNS.sub(r"**\1**", value)  # prose: its type is in the signature
+            obj.docstring.value = _raises(_TYPED.sub(r"\1\2", value))
 
 
 def _raises(value: str) -> str:
