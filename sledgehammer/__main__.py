@@ -12,7 +12,10 @@ from sledgehammer.support.missing_allennlp import require_allennlp
 def main() -> None:
     if cli.takes(sys.argv[1:]):
         sys.exit(cli.main(sys.argv[2:]))
-    require_allennlp()
+    try:
+        require_allennlp()
+    except ImportError as error:
+        sys.exit(f"sledgehammer: error: {error}")
     from allennlp.commands import main as allennlp_main
 
     import sledgehammer.plugin  # noqa: F401

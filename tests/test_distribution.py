@@ -84,4 +84,5 @@ def test_wheel_alone_runs_an_engine(distribution: Path, tiny_engine: Path, tmp_p
     absent = run(binaries / "python", "-c", "import torch", cwd=tmp_path)
     assert "No module named 'torch'" in absent.stderr
     refused = run(binaries / "sledgehammer", "train", "config.jsonnet", cwd=tmp_path)
-    assert refused.returncode != 0 and "Traceback" not in refused.stderr
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert "pip install --no-deps allennlp" in refused.stderr
