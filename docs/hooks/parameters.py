@@ -5,31 +5,42 @@ from typing import Any
 
 import griffe
 
+_SECTIONS = re.compile(r"^# (Parameters|Returns|Raises)$", flags=re.MULTILINE)
 _TYPED = re.compile(r"^([\w*, ]+ : )`([^`\n]+)`", flags=re.MULTILINE)
-_RETURNS = re.compile(r"^# (Returns)$", flags=re.MULTILINE)
-_SECTION = re.compile(r"^# (Parameters|Raises)$", flags=re.MULTILINE)
+_ERROR = re.compile(r"`([\w.]+)` (.+)")
 
 
 class Sections(griffe.Extension):
-    """Underline the headings of sections, before a docstring is parsed."""
+    """Rewrite the sections of a docstring, before it is parsed."""
 
     def on_instance(self, *, obj: griffe.Object, **_: Any) -> None:
         if obj.docstring and not obj.is_alias:
-            value = _SECTION.sub(
-                lambda match: f"{match[1]}\n{'-' * len(match[1])}", obj.docstring.value
-            )
-            value = _RETURNS.sub(r"**\1**", value)  # prose: its type is in the signature
-            obj.docstring.value = _raises(_TYPED.sub(r"\1\2", value))
+            returned = str(getattr(obj, "returns", None) or "object")
+            obj.docstring.value = numpy_style(obj.docstring.value, returned)
 
 
-def _raises(value: str) -> str:
-    """Rewrite "`Error` if ..." below Raises as the type on a line of its own and the reason below."""
-    head, mark, tail = value.partition("Raises\n------\n")
-    if not mark:
-        return value
-    section, blank, rest = tail.lstrip("\n").partition("\n\n")
-    sentence = " ".join(section.split())
-    found = re.match(r"`([\w.]+)` (.+)", sentence)
-    if not found:
-        return f"{head}{sentence}{blank}{rest}"
-    return f"{head}{mark}{found[1]}\n    {found[2]}{blank}{rest}"
+def numpy_style(docstring: str, returned: str) -> str:
+    """Return the docstring with numpy's sections.
+
+    # Parameters
+
+    docstring : `str`
+        In AllenNLP's style: headings, and prose below Returns and Raises.
+    returned : `str`
+        The type that the function returns, which the prose leaves out.
+    """
+    text, *sections = _SECTIONS.split(docstring)
+    for name, content in zip(sections[::2], sections[1::2]):
+        content = _section(name, content.strip("\n"), returned)
+        text += f"{name}\n{'-' * len(name)}\n{content}\n\n"
+    return text.rstrip("\n")
+
+
+def _section(name: str, content: str, returned: str) -> str:
+    if name == "Parameters":
+        return _TYPED.sub(r"\1\2", content)
+    sentence = " ".join(content.split())
+    if name == "Returns":
+        return f"{returned}\n    {sentence}"
+    error = _ERROR.match(sentence)
+    return f"{error[1]}\n    {error[2]}" if error else f"Exception\n    {sentence}"
