@@ -42,9 +42,9 @@ def main() -> None:
     rows = read_rows(opened.reader, arguments.data)
     ranges = range_batches(opened, read_rows(opened.reader, arguments.ranges), ROWS_OF_RANGES)
     with tempfile.TemporaryDirectory() as folder:
-        dynamic = export(arguments.archive, opened, Format("onnx", "int8"), Path(folder))
+        dynamic = export(arguments.archive, opened, Format("onnx", "int8-dynamic"), Path(folder))
         files = write_static(opened.model, dynamic.manifest.inputs, ranges, Path(folder))
-        fixed = OnnxSegments(files, usable_cores(), "int8")
+        fixed = OnnxSegments(files, usable_cores(), "int8-dynamic")
         engines = {
             "dynamic": dynamic,
             "static": Engine(dynamic.manifest, dynamic.tokenizer, fixed),

@@ -85,7 +85,7 @@ def runner(
 
 
 def differing(plain: Sequence[Dict[str, Any]], pooled: Sequence[Dict[str, Any]]) -> int:
-    """Rows that another exit answers: int8 in ONNX Runtime scales activations by the batch."""
+    """Rows that another exit answers: int8-dynamic scales activations by the batch."""
     return sum(a["exit_layer"] != b["exit_layer"] for a, b in zip(plain, pooled))
 
 

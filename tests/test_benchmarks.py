@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import batching, overhead
+from benchmarks import batching, isolation, overhead
 from benchmarks.material import Material, parser, prepare
 from sledgehammer.benchmark.plain import PlainClassifier
 from sledgehammer.model.multi_exit import MultiExitClassifier
@@ -69,3 +69,18 @@ def test_batching(tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert [result["order"] for result in found["batches"]] == ["random", "by length"]
     assert found["batches"][0]["throughput_against_ideal"]["median"] > 0
     assert "of the rows exit before the last exit" in capsys.readouterr().out
+
+
+def test_isolation(
+    tiny_archive: Path, tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    target = tmp_path / "report.json"
+    models = [str(tiny_engine), str(tiny_archive)]
+    isolation.main([DEV, *models, "--batches", "20", "--rounds", "2", "--output", str(target)])
+    found = json.loads(target.read_text())["results"]
+    assert [(r["runtime"], r["precision"]) for r in found] == [("onnx", "fp32"), ("torch", "fp32")]
+    for result in found:
+        assert result["batches"] == 20 and result["rows"] > 20
+        assert (result["labels"], result["exits"], result["probabilities"]) == (0, 0, 0)
+    assert found[0]["time"]["single"]["median"] == 1.0
+    assert "20 random batches" in capsys.readouterr().out

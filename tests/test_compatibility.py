@@ -26,6 +26,7 @@ def test_an_old_engine_answers_as_it_did() -> None:
     from sledgehammer import engine
 
     classifier = engine.load(OLD / "engine")
+    assert classifier.manifest.precision == "int8-dynamic"
     for threshold, expected in zip(EXPECTED["thresholds"], EXPECTED["engine"]):
         # One text a batch: the activations of this format are scaled over the batch.
         answers = classifier.predict(EXPECTED["texts"], threshold=threshold, batch_size=1)

@@ -26,6 +26,8 @@ class Agreement:
         That less the reference's.
     accuracy, accuracy_change : `Optional[float]`
         Of `other`, and less the reference's; `None` without labels.
+    only_reference_right, only_other_right : `Optional[int]`
+        Rows that only one of them gets right: the two numbers that a paired comparison goes by.
     """
 
     rows: int
@@ -36,6 +38,8 @@ class Agreement:
     mean_layers_change: float
     accuracy: Optional[float]
     accuracy_change: Optional[float]
+    only_reference_right: Optional[int] = None
+    only_other_right: Optional[int] = None
 
 
 def compare(
@@ -64,8 +68,10 @@ def compare(
     layers_before, layers_after = (
         float(layers[answers.exit].mean()) for answers in (reference, other)
     )
-    accuracy = change = None
+    accuracy = change = lost = gained = None
     if label is not None:
+        lost = int(((before == label) & (after != label)).sum())
+        gained = int(((before != label) & (after == label)).sum())
         accuracy = _share(after == label)
         change = accuracy - _share(before == label)
     return Agreement(
@@ -77,6 +83,8 @@ def compare(
         mean_layers_change=layers_after - layers_before,
         accuracy=accuracy,
         accuracy_change=change,
+        only_reference_right=lost,
+        only_other_right=gained,
     )
 
 

@@ -69,4 +69,7 @@ def agreement_cells(found: Agreement) -> Dict[str, str]:
     if found.accuracy is not None and found.accuracy_change is not None:
         change = 100 * found.accuracy_change
         cells["accuracy"] = f"{found.accuracy:.1%} ({change:+.2f} points)"
+        cells["right only before, only now"] = (
+            f"{found.only_reference_right}, {found.only_other_right}"
+        )
     return cells

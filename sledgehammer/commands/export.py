@@ -10,17 +10,17 @@ import torch
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.analysis.agreement import Agreement, compare
-from sledgehammer.analysis.all_exits import replayed, run_all_exits
+from sledgehammer.analysis.all_exits import run_all_exits
 from sledgehammer.calibration import fit_temperatures
-from sledgehammer.commands.agreement_report import agreement_cells
-from sledgehammer.commands.base import ArchiveCommand, as_json, print_table
+from sledgehammer.commands.base import ArchiveCommand
+from sledgehammer.commands.export_choice import AUTO, candidates_of, export_fastest
+from sledgehammer.commands.export_verification import verify
 from sledgehammer.commands.seen_rows import warn_if_seen, warn_of_choice
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.manifest import Manifest, write
 from sledgehammer.export.changed import check_directory
-from sledgehammer.export.directory import RUNTIMES, Format, export, range_batches
+from sledgehammer.export.directory import PRECISIONS, RUNTIMES, Format, export, range_batches
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.policies import exit_shares
 from sledgehammer.support.files import replacing_folder
@@ -31,7 +31,8 @@ class ExportCommand(ArchiveCommand):
     """Write an archive as a directory that `sledgehammer.engine` runs, without AllenNLP and torch.
 
     There is one graph an exit. Float32 graphs are checked against the archive as they are
-    written; what another precision changes is told on the rows of --verify.
+    written; what another precision changes is told on the rows of --verify. A text's answer does
+    not depend on the texts that run with it, but in int8-dynamic.
     """
 
     name = "export"
@@ -41,10 +42,15 @@ class ExportCommand(ArchiveCommand):
 
     def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
         subparser.add_argument("--format", choices=list(RUNTIMES), default="onnx")
-        subparser.add_argument("--precision", choices=["fp32", "bf16", "int8"], default="fp32")
         subparser.add_argument(
-            "--verify", metavar="DATA", help="tell what the precision changes on these rows"
-        )
+            "--precision", choices=[*PRECISIONS, AUTO], default="fp32",
+            help=f"{AUTO}: what is fastest on this machine, of those in which a text's answer is "
+            "its own",
+        )  # fmt: skip
+        subparser.add_argument(
+            "--verify", metavar="DATA",
+            help="tell what the precision changes on these rows, and whether their neighbours do",
+        )  # fmt: skip
         subparser.add_argument(
             "--recalibrate", metavar="DATA", help="fit the temperatures to the exported exits"
         )
@@ -55,11 +61,13 @@ class ExportCommand(ArchiveCommand):
         subparser.add_argument("--force", action="store_true", help="replace the directory")
 
     def run(self, arguments: argparse.Namespace) -> None:
-        format = Format(arguments.format, arguments.precision)
+        formats = _formats(arguments)
         target = Path(arguments.directory)
         check_directory(target, arguments.force)
-        format.require_libraries()
-        if format.needs_calibration and not arguments.ranges:
+        for format in formats:
+            format.require_libraries()
+        needs_calibration = any(format.needs_calibration for format in formats)
+        if needs_calibration and not arguments.ranges:
             raise ConfigurationError(
                 "openvino int8 takes the ranges of activations from data: give --ranges DATA "
                 "(training data will do)"
@@ -69,19 +77,22 @@ class ExportCommand(ArchiveCommand):
             name: _rows(opened, getattr(arguments, name), arguments.json_lines, name != "ranges")
             for name in ("verify", "recalibrate", "ranges")
         }
-        ranges = range_batches(opened, data["ranges"]) if format.needs_calibration else None
+        ranges = range_batches(opened, data["ranges"]) if needs_calibration else None
         with replacing_folder(target) as folder:
-            manifest = export(arguments.archive, opened, format, folder, ranges).manifest
+            if len(formats) == 1:
+                manifest = export(arguments.archive, opened, formats[0], folder, ranges).manifest
+            else:
+                manifest = export_fastest(arguments.archive, opened, formats, folder, ranges)
             if data["recalibrate"]:
                 manifest = _recalibrate(folder, manifest, data["recalibrate"], arguments.batch_size)
             if data["verify"]:
-                found = _verify(opened, folder, data["verify"], arguments.batch_size)
-                _print_agreement(found, arguments.verify)
-                content = {"data": arguments.verify, **as_json(found)}
-                (folder / "verification.json").write_text(json.dumps(content, indent=2) + "\n")
+                found = verify(
+                    opened, folder, data["verify"], arguments.verify, arguments.batch_size
+                )
+                (folder / "verification.json").write_text(json.dumps(found, indent=2) + "\n")
                 write(folder, manifest)
-            elif format.precision != "fp32":
-                print(f"what {format.precision} changes was not measured: give --verify DATA")
+            elif manifest.precision != "fp32":
+                print(f"what {manifest.precision} changes was not measured: give --verify DATA")
             _warn(opened, manifest)
         print(f"\nexported model: {target}")
 
@@ -95,6 +106,13 @@ def _warn(opened: Opened, manifest: Manifest) -> None:
     )
     chosen_on = len(model.seen.threshold) if changed else 0
     warn_of_choice(model.choice, manifest.conditions(), chosen_on)
+
+
+def _formats(arguments: argparse.Namespace) -> List[Format]:
+    """The one that is asked for, or those to choose from."""
+    if arguments.precision == AUTO:
+        return candidates_of(arguments.format, with_ranges=bool(arguments.ranges))
+    return [Format(arguments.format, arguments.precision)]
 
 
 def _rows(opened: Opened, path: Optional[str], json_lines: bool, labelled: bool) -> List[Row]:
@@ -120,18 +138,3 @@ def _recalibrate(folder: Path, manifest: Manifest, rows: List[Row], batch_size: 
     after = ", ".join(f"{t:.3f}" for t in temperatures)
     print(f"temperatures: {before} -> {after}")
     return changed
-
-
-def _verify(opened: Opened, folder: Path, rows: List[Row], batch_size: int) -> Agreement:
-    exported = open_archive(str(folder))
-    outputs = [run_all_exits(*either, rows, batch_size) for either in (opened, exported)]
-    # Each with its own temperatures.
-    before, after = (
-        replayed(either.model, found) for either, found in zip((opened, exported), outputs)
-    )
-    return compare(before, after, opened.model.exit_layers, outputs[0].label)
-
-
-def _print_agreement(found: Agreement, data: str) -> None:
-    print(f"\nagainst the archive, on {found.rows} rows of {data}, with its policy:\n")
-    print_table([agreement_cells(found)])

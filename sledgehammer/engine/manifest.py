@@ -37,7 +37,7 @@ class Manifest:
     runtime : `str`
         `"onnx"` or `"openvino"`: what runs the segments.
     precision : `str`
-        `"fp32"`, `"bf16"` or `"int8"`.
+        `"fp32"`, `"bf16"`, `"int8"` or `"int8-dynamic"`.
     exit_layers : `List[int]`
         The layers with an exit, counted from 0.
     full_layers : `int`
@@ -64,6 +64,12 @@ class Manifest:
         What the segments tell for the policy: `certainty`, `depth`.
     exit_shares : `List[List[float]]`, optional
         What a budget goes by (see `policies.exit_shares`); empty if it is not known.
+    activation_scales : `str`, optional
+        What shares a scale of the activations in int8: a `"token"`; the `"model"`, whose ranges
+        were fixed when it was exported; or a `"batch"`, where a text's answer may depend on its
+        neighbours (that is `int8-dynamic`). Empty for other precisions.
+    timings : `Dict[str, Any]`, optional
+        What `export --precision auto` measured before it chose; empty if it was not asked to.
     files : `Dict[str, Dict[str, Any]]`
         Bytes and SHA-256 of every other file, by its path.
     """
@@ -84,6 +90,8 @@ class Manifest:
     versions: Dict[str, str]
     signals: List[str] = field(default_factory=list)
     exit_shares: List[List[float]] = field(default_factory=list)
+    activation_scales: str = ""
+    timings: Dict[str, Any] = field(default_factory=dict)
     files: Dict[str, Dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -166,11 +174,23 @@ def read(directory: Path) -> Manifest:
             f"formats 1 and {FORMAT}: export the archive again"
         )
     try:
-        manifest = Manifest(**content)
+        manifest = _named_by_kind(Manifest(**content))
         _check_files(directory, manifest)
     except (TypeError, KeyError, AttributeError) as error:
         raise EngineError(f"{directory / MANIFEST} is damaged: {error}") from error
     return manifest
+
+
+def _named_by_kind(manifest: Manifest) -> Manifest:
+    """Say which kind of int8 it is, where an older version did not.
+
+    There, int8 in ONNX Runtime had one scale for the activations of a whole batch.
+    """
+    if manifest.precision != "int8" or manifest.activation_scales:
+        return manifest
+    if manifest.runtime == "onnx":
+        return dataclasses.replace(manifest, precision="int8-dynamic", activation_scales="batch")
+    return dataclasses.replace(manifest, activation_scales="model")
 
 
 def sha256(path: Path) -> str:

@@ -31,8 +31,18 @@ from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.policies import CHOICE, ConfidencePolicy, ExitPolicy
 
-RUNTIMES = {"onnx": ["fp32", "int8"], "openvino": ["fp32", "bf16", "int8"]}
+RUNTIMES = {"onnx": ["fp32", "int8", "int8-dynamic"], "openvino": ["fp32", "bf16", "int8"]}
 """The precisions that each runtime has on a CPU."""
+
+PRECISIONS = ["fp32", "bf16", "int8", "int8-dynamic"]
+"""All that a runtime has."""
+
+ACTIVATION_SCALES = {
+    ("onnx", "int8"): "token",
+    ("onnx", "int8-dynamic"): "batch",
+    ("openvino", "int8"): "model",
+}
+"""What shares a scale of the activations; see `Manifest`."""
 
 TOLERANCE = 1e-3
 """How far the logits of a float32 engine may be from the archive's."""
@@ -79,7 +89,12 @@ class Format:
     @property
     def needs_calibration(self) -> bool:
         """Whether ranges of activations must be taken from data."""
-        return self.runtime == "openvino" and self.precision == "int8"
+        return self.activation_scales == "model"
+
+    @property
+    def activation_scales(self) -> str:
+        """What shares a scale of the activations; empty if it is not in int8."""
+        return ACTIVATION_SCALES.get((self.runtime, self.precision), "")
 
 
 def export(
@@ -126,6 +141,7 @@ def export(
     manifest = describe(
         opened, inputs, policy, exits=slice(-1, None) if without_exits else slice(None),
         runtime=format.runtime, precision=format.precision, segments=names,
+        activation_scales=format.activation_scales,
         source={
             "archive": archive, "weights_sha256": weights_sha256(archive),
             "fingerprint": model.weights_fingerprint(),
@@ -214,15 +230,15 @@ def _write_segments(
 ) -> List[str]:
     names = []
     few = {name: tensor[:3] for name, tensor in examples.items()}
-    int8 = format.precision == "int8"
     batches = [few, *(calibration or [])]
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[format.runtime]
     for segment, inputs in Tqdm.tqdm(walk(segments, batches), "exporting", total=len(segments)):
         name = f"segments/exit_{segment.head.layer}{suffix}"
         if format.runtime == "onnx":
-            onnx.write_segment(segment, inputs[0], folder / name, int8)
+            onnx.write_segment(segment, inputs[0], folder / name, format.precision)
         else:
-            openvino.write_segment(segment, inputs[0], folder / name, inputs[1:] if int8 else None)
+            ranges = inputs[1:] if format.needs_calibration else None
+            openvino.write_segment(segment, inputs[0], folder / name, ranges)
         names.append(name)
     return names
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sledgehammer.engine.runtimes import HEADS
+from sledgehammer.export.rowwise import write_rowwise
 from sledgehammer.export.segments import PIECES, Segment
 
 OPSET = 17
@@ -74,7 +75,9 @@ def head_nodes(graph: Path) -> List[str]:
 
 
 def quantise(graph: Path, target: Path) -> None:
-    """Weights in int8 with a scale a channel; activations are scaled as they come.
+    """Weights in int8 with a scale a channel; activations are scaled as they come, batch by batch.
+
+    So a text's answer may depend on its neighbours: see `rowwise` for int8 without that.
 
     The heads stay in float32: they are next to nothing, and the decisions hang on them.
     """
@@ -95,15 +98,27 @@ def quantise(graph: Path, target: Path) -> None:
 
 
 def write_segment(
-    segment: Segment, example: Dict[str, Tensor], target: Path, int8: bool
+    segment: Segment, example: Dict[str, Tensor], target: Path, precision: str
 ) -> Dict[str, int]:
-    """Write a segment for ONNX Runtime; returns how many operators were fused."""
+    """Write a segment for ONNX Runtime.
+
+    # Parameters
+
+    precision : `str`
+        `fp32`, `int8` or `int8-dynamic`.
+
+    # Returns
+
+    How many operators were fused.
+    """
     config = segment.encoder.transformer.config
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         traced, fused = Path(folder, "traced.onnx"), Path(folder, "fused.onnx")
         write_graph(segment, example, traced)
         counts = fuse(traced, fused, config.num_attention_heads, config.hidden_size)
-        if int8:
+        if precision == "int8":
+            write_rowwise(fused, target)
+        elif precision == "int8-dynamic":
             quantise(fused, target)
         else:
             fused.replace(target)

@@ -25,6 +25,7 @@ def test_every_change_is_told() -> None:
     assert changed.probability_difference == pytest.approx(0.1)
     assert changed.mean_layers_change == pytest.approx(5 / 4)
     assert (changed.accuracy, changed.accuracy_change) == (0.5, 0.0)
+    assert (changed.only_reference_right, changed.only_other_right) == (1, 1)
 
 
 def test_without_labels_and_without_common_exits() -> None:
@@ -32,6 +33,7 @@ def test_without_labels_and_without_common_exits() -> None:
     changed = compare(REFERENCE, other, [0, 5])
     assert changed.exits == changed.probability_difference == 0.0
     assert changed.accuracy is None
+    assert changed.only_reference_right is None and changed.only_other_right is None
 
 
 def test_different_rows_are_refused() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from sledgehammer import engine
 from sledgehammer.commands import export as module
+from sledgehammer.commands import export_choice
 from sledgehammer.commands.export import ExportCommand
 from sledgehammer.commands.tradeoff import TradeoffCommand
 from sledgehammer.engine.manifest import write
@@ -42,7 +43,66 @@ def test_what_int8_changes_is_told_and_kept(
     assert f"{kept['exits']:.2%}" in told
     assert kept["rows"] == 5
     assert 0 < kept["probability_difference"] < 0.2
-    engine.load(tmp_path / "int8")  # and the directory is whole with it
+    assert kept["accuracy_change"] == pytest.approx(
+        (kept["only_other_right"] - kept["only_reference_right"]) / 5
+    )
+    found = engine.load(tmp_path / "int8").manifest  # and the directory is whole with it
+    assert (found.precision, found.activation_scales) == ("int8", "token")
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-dynamic"])
+def test_whether_neighbours_change_an_answer_is_told(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
+) -> None:
+    run(tiny_archive, tmp_path / "engine", "--precision", precision, "--verify", DEV)
+    told = capsys.readouterr().out
+    verification = json.loads((tmp_path / "engine/verification.json").read_text())
+    kept = verification["alone_against_batches"]
+    assert kept["batches"] == 200 and kept["rows"] > 200
+    if precision == "int8":
+        assert (kept["labels"], kept["exits"], kept["probabilities"]) == (0, 0, 0)
+        assert kept["probability_difference"] < 1e-5
+        assert "a text's answer is its own" in told
+    else:
+        assert kept["probability_difference"] > 1e-4
+        assert engine.load(tmp_path / "engine").manifest.activation_scales == "batch"
+
+
+def test_the_fastest_precision_is_chosen_and_its_times_are_kept(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tiny_archive, tmp_path / "engine", "--precision", "auto")
+    manifest = engine.load(tmp_path / "engine").manifest
+    timings = manifest.timings
+    assert set(timings["precisions"]) == {"fp32", "int8"}  # int8-dynamic is never chosen for anyone
+    assert manifest.precision == timings["chosen"]
+    for found in timings["precisions"].values():
+        assert found["single"] > 0 and found["batch"] > 0
+    assert timings["precisions"]["fp32"]["times_as_fast"] == 1.0
+    assert timings["machine"]["cores"] >= 1
+    assert f"chosen: {manifest.precision}" in capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == ["engine"]
+
+
+@pytest.mark.parametrize(
+    "times_as_fast, chosen",
+    [
+        ({"fp32": 1.0, "int8": 1.04}, "fp32"),
+        ({"fp32": 1.0, "int8": 1.06}, "int8"),
+        ({"fp32": 1.0, "bf16": 1.6, "int8": 1.5}, "bf16"),
+        ({"fp32": 1.0}, "fp32"),
+    ],
+)
+def test_what_is_hardly_faster_is_not_worth_it(
+    times_as_fast: "dict[str, float]", chosen: str
+) -> None:
+    assert export_choice.fastest(times_as_fast) == chosen
+
+
+def test_ranges_make_openvinos_int8_a_candidate() -> None:
+    for with_ranges, expected in ((False, ["fp32", "bf16"]), (True, ["fp32", "bf16", "int8"])):
+        formats = export_choice.candidates_of("openvino", with_ranges)
+        assert [format.precision for format in formats] == expected
 
 
 def test_float32_changes_nothing(tiny_archive: Path, tmp_path: Path) -> None:

@@ -40,6 +40,29 @@ def test_a_directory_of_format_1_has_the_policy_of_its_day(copy: Path) -> None:
     assert classifier.policy.config() == {"type": "confidence", "threshold": 0.75}
 
 
+@pytest.mark.parametrize(
+    "runtime, shown, scales",
+    [("onnx", "int8-dynamic", "batch"), ("openvino", "int8", "model")],
+)
+def test_older_int8_is_called_what_it_is(copy: Path, runtime: str, shown: str, scales: str) -> None:
+    """Before there was a kind in which a text's answer is its own, nothing said which it was."""
+
+    def older(content: Dict[str, Any]) -> None:
+        for name in ("activation_scales", "timings"):
+            del content[name]
+        content.update(precision="int8", runtime=runtime)
+
+    change(copy, older)
+    manifest = read(copy)
+    assert (manifest.precision, manifest.activation_scales) == (shown, scales)
+
+
+def test_int8_that_says_its_kind_keeps_its_name(copy: Path) -> None:
+    change(copy, lambda content: content.update(precision="int8", activation_scales="token"))
+    manifest = read(copy)
+    assert (manifest.precision, manifest.activation_scales) == ("int8", "token")
+
+
 @pytest.mark.parametrize("path", ["missing", ".", "", "x" * 5000, "https://example.org/model"])
 def test_what_is_no_exported_model(path: str, tmp_path: Path) -> None:
     assert not is_engine(tmp_path / path)

@@ -37,7 +37,9 @@ def test_float32_is_the_model(tiny_archive: Path, tmp_path: Path, runtime: str) 
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("runtime, precision", [("onnx", "int8"), ("openvino", "int8")])
+@pytest.mark.parametrize(
+    "runtime, precision", [("onnx", "int8"), ("onnx", "int8-dynamic"), ("openvino", "int8")]
+)
 def test_int8_is_near_the_model(
     tiny_archive: Path, tmp_path: Path, runtime: str, precision: str
 ) -> None:

@@ -1,5 +1,6 @@
 """Graphs of every supported family, against the model that they were made of."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Dict, List, Set, Tuple
 
@@ -59,7 +60,7 @@ def test_every_family(name: str, pooling: str, vocab: Vocabulary, tmp_path: Path
     files = []
     for segment, inputs in walk(segments_of(model, list(traced)), [traced]):
         files.append(tmp_path / f"{segment.head.layer}.onnx")
-        write_segment(segment, inputs[0], files[-1], int8=False)
+        write_segment(segment, inputs[0], files[-1], "fp32")
     segments = OnnxSegments(files, 1, "fp32")
     for tokens in (traced, *others):
         with torch.no_grad():
@@ -80,7 +81,7 @@ MIX = {"/head/MatMul", "/head/linear/Gemm"}
         ("predicted_depth", {"/head/linear/Gemm", "/depth/linear/Gemm"}, MIX),
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+@pytest.mark.parametrize("runtime", ["onnx", "onnx int8-dynamic", "openvino"])
 def test_what_decides_is_not_quantised(
     runtime: str, policy: str, first: Set[str], second: Set[str], vocab: Vocabulary, tmp_path: Path
 ) -> None:
@@ -88,7 +89,11 @@ def test_what_decides_is_not_quantised(
     model.policy = ExitPolicy.by_name(policy)()
     traced = batches(model)[:1]
     walked = walk(segments_of(model, list(traced[0])), traced)
-    products = onnx_products if runtime == "onnx" else openvino_products
+    products = {
+        "onnx": onnx_products,
+        "onnx int8-dynamic": partial(onnx_products, precision="int8-dynamic"),
+        "openvino": openvino_products,
+    }[runtime]
     for (segment, inputs), deciding in zip(walked, (first, second)):
         whole, quantised = products(segment, inputs, tmp_path)
         assert {name for name in whole if "/layer." not in name} == deciding
@@ -99,14 +104,21 @@ Products = Tuple[Set[str], Set[str]]
 """The names of the matrix products in floats, and of those in int8."""
 
 
-def onnx_products(segment: Segment, inputs: List[Dict[str, torch.Tensor]], to: Path) -> Products:
+def onnx_products(
+    segment: Segment, inputs: List[Dict[str, torch.Tensor]], to: Path, precision: str = "int8"
+) -> Products:
     import onnx
 
-    write_segment(segment, inputs[0], to / "int8.onnx", int8=True)
+    write_segment(segment, inputs[0], to / "int8.onnx", precision)
     nodes = onnx.load(str(to / "int8.onnx")).graph.node
-    assert "QAttention" in {node.op_type for node in nodes}
+    attention = "QAttention" if precision == "int8-dynamic" else "MultiHeadAttention"
+    assert attention in {node.op_type for node in nodes}
     whole = {n.name.removesuffix("_MatMul") for n in nodes if n.op_type in ("Gemm", "MatMul")}
-    return whole, {node.name for node in nodes if node.op_type == "MatMulInteger"}
+    quantised = {"MatMulInteger", "MatMulIntegerToFloat"}
+    # The projections of an attention are named after it, not after a layer.
+    return whole, {
+        node.name for node in nodes if node.op_type in quantised and "Attention_" not in node.name
+    }
 
 
 def openvino_products(
