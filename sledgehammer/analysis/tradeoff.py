@@ -175,7 +175,7 @@ class Tradeoff:
         )
         assert self.policy.exits is not None
         policy.bind(self.policy.exits)
-        answered_by = torch.from_numpy(policy.replay(self._evidence))
+        answered_by = torch.from_numpy(policy.replay(self.evidence))
         return self._point(self._counts(answered_by), list(thresholds), "thresholds")
 
     def grid(self) -> List[float]:
