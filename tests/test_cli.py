@@ -55,7 +55,7 @@ def test_predict_gives_one_line_for_each_line(archive: Path, tmp_path: Path) -> 
         "predict", str(archive), str(tmp_path / "in.jsonl"), "--silent", "--batch-size", "2",
         "--output-file", str(tmp_path / "out.jsonl"), "--predictor-args", '{"threshold": 0.0}',
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     outputs = read_lines(tmp_path / "out.jsonl")
     assert [output.get("line") for output in outputs] == [None, 2, 3, 4, None]
     assert [outputs[0]["exit_layer"], outputs[-1]["exit_layer"]] == [0, 3]
@@ -73,7 +73,7 @@ def test_predict_with_the_dataset_reader(archive: Path, tmp_path: Path) -> None:
 
 def test_predict_from_standard_input(archive: Path) -> None:
     done = allennlp("predict", str(archive), "-", stdin=b'{"text": "fun"}\n\n')
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
     assert '"exit_layer"' in done.stdout and '"blank line"' in done.stdout
 
 

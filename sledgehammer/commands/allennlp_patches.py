@@ -65,7 +65,17 @@ def _check_folder(path: Path) -> None:
 
 
 class LineManager(allennlp_predict._PredictManager):
-    """Gives a `SledgehammerPredictor` every line; for other predictors all is as before."""
+    """Gives a `SledgehammerPredictor` every line; for other predictors all is as before.
+
+    Bad lines show in the exit code.
+    """
+
+    def run(self) -> None:
+        super().run()
+        if isinstance(self._predictor, SledgehammerPredictor) and (
+            code := self._predictor.finish()
+        ):
+            sys.exit(code)
 
     def _get_json_data(self) -> Iterator[JsonDict]:
         if not isinstance(self._predictor, SledgehammerPredictor):

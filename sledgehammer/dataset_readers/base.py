@@ -13,6 +13,7 @@ from allennlp.data.fields import Field, LabelField, MetadataField, TransformerTe
 from torch import Tensor
 
 from sledgehammer.dataset_readers.holdout import PARTS, held_out, split_path
+from sledgehammer.engine.tokenizer import Encoded, Pieces
 from sledgehammer.network import pretrained
 
 logger = logging.getLogger(__name__)
@@ -27,6 +28,12 @@ class Row(NamedTuple):
     texts: List[str]
     label: Optional[str]
     metadata: Optional[Dict[str, Any]] = None
+
+
+class RowInstance(Instance):
+    """An instance that knows whether its texts were longer than `max_length`."""
+
+    truncated = False
 
 
 class TransformerReader(DatasetReader):
@@ -69,6 +76,7 @@ class TransformerReader(DatasetReader):
                 f"max_length is {max_length}, but the transformer takes at most {limit}"
             )
         self.max_length = max_length
+        self._pieces = Pieces(self._tokenizer.backend_tokenizer, max_length)
         self._validation_size = validation_size
 
     def rows(self, path: str) -> Iterable[Row]:
@@ -83,8 +91,12 @@ class TransformerReader(DatasetReader):
 
     def instances(self, rows: Sequence[Row]) -> List[Instance]:
         """An instance of each row; the rows are tokenised together."""
-        encoded = self.encode([row.texts for row in rows])
-        return [self._made(pieces, row) for pieces, row in zip(encoded, rows)]
+        made: List[Instance] = []
+        for encoded, row in zip(self._encode([row.texts for row in rows]), rows):
+            instance = self._made(self._named(encoded), row)
+            instance.truncated = encoded.truncated
+            made.append(instance)
+        return made
 
     def save_tokenizer(self, file: Path) -> None:
         """Write the tokenizer as the library `tokenizers` reads it."""
@@ -96,16 +108,14 @@ class TransformerReader(DatasetReader):
 
     def encode(self, rows: Sequence[Sequence[str]]) -> List[Dict[str, List[int]]]:
         """The word pieces of some rows of texts: `input_ids` and maybe `token_type_ids`."""
-        if not rows:
-            return []
-        encoded = self._tokenizer(
-            *(list(texts) for texts in zip(*rows)),
-            truncation="longest_first",
-            max_length=self.max_length,
-            padding=False,
-        )
-        names = [name for name in ("input_ids", "token_type_ids") if name in encoded]
-        return [{name: encoded[name][i] for name in names} for i in range(len(rows))]
+        return [self._named(encoded) for encoded in self._encode(rows)]
+
+    def _encode(self, rows: Sequence[Sequence[str]]) -> List[Encoded]:
+        return self._pieces.encode(rows) if rows else []
+
+    def _named(self, encoded: Encoded) -> Dict[str, List[int]]:
+        named = {"input_ids": encoded.ids, "token_type_ids": encoded.type_ids}
+        return {n: pieces for n, pieces in named.items() if n in self._tokenizer.model_input_names}
 
     def pieces(self, rows: Sequence[Sequence[str]]) -> List[List[List[int]]]:
         """Return the word pieces of the whole texts of some rows, without special tokens.
@@ -163,7 +173,7 @@ class TransformerReader(DatasetReader):
     ) -> Instance:
         return self.instances([Row(texts, label, metadata)])[0]
 
-    def _made(self, pieces: Dict[str, List[int]], row: Row) -> Instance:
+    def _made(self, pieces: Dict[str, List[int]], row: Row) -> RowInstance:
         fields: Dict[str, Field] = {
             "tokens": TransformerTextField(
                 input_ids=pieces["input_ids"],
@@ -175,7 +185,7 @@ class TransformerReader(DatasetReader):
             fields["label"] = LabelField(row.label)
         if row.metadata is not None:
             fields["metadata"] = MetadataField(row.metadata)
-        return Instance(fields)
+        return RowInstance(fields)
 
 
 class SingleTextReader(TransformerReader):

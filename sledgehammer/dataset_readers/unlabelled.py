@@ -6,7 +6,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Instance
 from allennlp.data.fields import LabelField
 
-from sledgehammer.dataset_readers.base import Row, TransformerReader
+from sledgehammer.dataset_readers.base import Row, RowInstance, TransformerReader
 from sledgehammer.dataset_readers.json_lines import json_rows
 from sledgehammer.objectives import UNLABELLED
 
@@ -38,7 +38,7 @@ class UnlabelledReader(TransformerReader):
         """An instance of `tokens` and the label that stands for none."""
         return self._instance(list(texts), None)
 
-    def _made(self, pieces: Dict[str, List[int]], row: Row) -> Instance:
+    def _made(self, pieces: Dict[str, List[int]], row: Row) -> RowInstance:
         instance = super()._made(pieces, row)
         instance.add_field("label", LabelField(UNLABELLED, skip_indexing=True))
         return instance

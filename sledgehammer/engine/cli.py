@@ -1,36 +1,22 @@
 """`sledgehammer predict` for exported models: JSON lines in and out, without AllenNLP and torch."""
 
 import argparse
-import bz2
-import contextlib
-import gzip
 import json
 import lzma
 import os
 import sys
 import zlib
 from pathlib import Path
-from typing import (
-    Any,
-    Callable,
-    Dict,
-    Iterable,
-    Iterator,
-    List,
-    NoReturn,
-    Optional,
-    Sequence,
-    TextIO,
-)
+from typing import Any, Dict, List, NoReturn, Sequence
 
+from sledgehammer.engine.answering import Destination, answer_lines
 from sledgehammer.engine.engine import load
+from sledgehammer.engine.lines import LineFormat
 from sledgehammer.engine.manifest import EngineError, is_engine
-from sledgehammer.engine.source import Entry, Item, Known
 from sledgehammer.engine.stream import BATCH_SIZE
-from sledgehammer.policies import ExitPolicy, check_for_some_policy, settings_in
+from sledgehammer.policies import check_for_some_policy, settings_in
 from sledgehammer.support.arguments import positive_int
-from sledgehammer.support.files import not_a_file, replacing
-from sledgehammer.support.jsonl import parse_line, summary_of_bad_lines, texts_of
+from sledgehammer.support.files import not_a_file
 
 PROG = "sledgehammer predict"
 
@@ -41,18 +27,31 @@ ALLENNLP_ONLY = (
 )  # fmt: skip
 """Options with which AllenNLP's own command does the work."""
 
+EXPORTED_ONLY = ("threads", "pool", "max_wait")
+"""Options that AllenNLP's command has nothing for."""
+
 DESCRIPTION = """\
 Answer each line of INPUT, in order. A line is {"text": ...}, or for a model of pairs
 {"premise": ..., "hypothesis": ...}; "threshold", or another setting that the policy has, in it
-holds for that line only. A line that can't be answered gets {"error": ..., "line": N}.
+holds for that line only. "id" is carried over to the answer; "label" is passed over; another field
+is an error unless --keep names it. A line that can't be answered gets {"error": ..., "line": N}.
+The answer to a text that was longer than the model can read says "truncated": true.
 
-This is for the directory of an exported model (`allennlp export`). With an archive, or with an
-option that is not listed here, it is `allennlp predict`: see `allennlp predict --help`."""
+DIR is an exported model (`sledgehammer export`). With an archive, or with an option that is not
+listed here, `allennlp predict` does the work, which takes all of these options but --threads,
+--pool and --max-wait: see `allennlp predict --help`."""
 
 EXAMPLE = """\
 example:
   sledgehammer predict out/sst_int8 reviews.jsonl --output-file answers.jsonl --silent
-  tail -f reviews.jsonl | sledgehammer predict out/sst_int8 - --threshold 0.8"""
+  tail -f reviews.jsonl | sledgehammer predict out/sst_int8 - --threshold 0.8
+  sledgehammer predict out/sst_int8 reviews.txt --text-lines
+
+exit codes:
+  0  every line has its answer
+  1  no line could be answered, or another error
+  2  wrong command line
+  3  some lines could not be answered"""
 
 WAIT = 0.1
 """Seconds that an answer may wait for more input, unless told otherwise or from a file."""
@@ -93,7 +92,8 @@ def main(arguments: Sequence[str]) -> int:
 
     # Returns
 
-    The exit code: 1 for an error, 2 for a wrong command line.
+    The exit code: 0 if every line has its answer, 1 for an error or if none has, 2 for a wrong
+    command line, 3 if some have none.
     """
     try:
         parsed = _parser().parse_args(list(arguments))
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         if parsed.output_file and (problem := not_a_file(parsed.output_file)):
             raise EngineError(problem)
-        _predict(parsed, settings)
+        return _predict(parsed, settings)
     except BrokenPipeError:
         # Nobody reads on (`| head`). Python would complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -120,7 +120,6 @@ def main(arguments: Sequence[str]) -> int:
     except (EngineError, EOFError, lzma.LZMAError, zlib.error) as error:
         print(f"{PROG}: error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 def _parser() -> _Parser:
@@ -137,6 +136,15 @@ def _parser() -> _Parser:
     )
     parser.add_argument("--output-file", type=Path, metavar="FILE", help="appears when it is whole")
     parser.add_argument("--silent", action="store_true", help="print no answers")
+    parser.add_argument("--batch-size", type=positive_int, default=BATCH_SIZE, metavar="N")
+    _add_common(parser)
+    _add_schedule(parser)
+    parser.add_argument("--verbose", action="store_true", help="show what libraries print, too")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """What archives and exported models take."""
     parser.add_argument("--threshold", type=float, metavar="T", help="of lines without their own")
     parser.add_argument(
         "--predictor-args",
@@ -144,7 +152,14 @@ def _parser() -> _Parser:
         metavar="JSON",
         help='or any settings: {"max_exit_layer": 3}',
     )
-    parser.add_argument("--batch-size", type=positive_int, default=BATCH_SIZE, metavar="N")
+    parser.add_argument(
+        "--keep", action="append", default=[], metavar="FIELD",
+        help='a field of a line that its answer carries over, as "id" always is (repeatable)',
+    )  # fmt: skip
+    parser.add_argument("--text-lines", action="store_true", help="a line is a text, and no JSON")
+
+
+def _add_schedule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive_int, metavar="N", help="all usable cores if not given"
     )
@@ -156,7 +171,6 @@ def _parser() -> _Parser:
         "--max-wait", type=_seconds, metavar="SECONDS",
         help=f"answers don't wait longer for more input ({WAIT} unless INPUT is a file)",
     )  # fmt: skip
-    return parser
 
 
 def _seconds(text: str) -> float:
@@ -166,14 +180,21 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _settings(parsed: argparse.Namespace) -> Dict[str, Any]:
-    """What the options say of the policy's settings."""
+def _settings(parsed: argparse.Namespace, archive: bool = False) -> Dict[str, Any]:
+    """What the options say of the policy's settings.
+
+    # Parameters
+
+    archive : `bool`, optional (default = `False`)
+        Whether `--predictor-args` may have what else the predictor takes.
+    """
     text = parsed.predictor_args.strip()
     try:
         given = json.loads(text) if text else {}
     except ValueError as error:
         raise UsageError(f"--predictor-args is not JSON: {error}") from error
-    if not isinstance(given, dict) or set(given) - set(settings_in(given, nulls=True)):
+    known = set(settings_in(given, nulls=True)) if isinstance(given, dict) else set()
+    if not isinstance(given, dict) or (set(given) - known and not archive):
         raise UsageError('--predictor-args takes settings of a policy: {"threshold": T}')
     if parsed.threshold is not None:
         if given.get("threshold") is not None:
@@ -186,88 +207,43 @@ def _settings(parsed: argparse.Namespace) -> Dict[str, Any]:
     return given
 
 
-def _predict(parsed: argparse.Namespace, settings: Dict[str, Any]) -> None:
+def _predict(parsed: argparse.Namespace, settings: Dict[str, Any]) -> int:
     engine = load(parsed.directory, parsed.threads)
+    try:
+        format = LineFormat(engine.manifest.fields, parsed.keep, parsed.text_lines)
+    except ValueError as error:
+        raise EngineError(str(error)) from error
     is_file = Path(parsed.input).is_file()
-    max_wait = WAIT if parsed.max_wait is None and not is_file else parsed.max_wait
-    bad_lines: List[int] = []
-    with contextlib.ExitStack() as stack:
-        lines = stack.enter_context(_open(parsed.input))
-        write = _writer(stack, parsed, flush=not is_file)
-        policy = engine.with_settings(settings)
-        if problem := engine.choice_problem(policy):
-            print(f"warning: {problem}", file=sys.stderr)
-        answers = engine.stream(
-            entries(lines, engine.manifest.fields, bad_lines, policy),
-            batch_size=parsed.batch_size,
-            pool=parsed.pool,
-            max_wait=max_wait,
-            **settings,
-        )
-        for answer in answers:
-            write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
-    if bad_lines:
-        print(summary_of_bad_lines(bad_lines), file=sys.stderr)
+    return answer_lines(
+        engine, format, parsed.input, Destination(parsed.output_file, not parsed.silent), settings,
+        batch_size=parsed.batch_size,
+        pool=parsed.pool,
+        max_wait=WAIT if parsed.max_wait is None and not is_file else parsed.max_wait,
+    )  # fmt: skip
 
 
-def entries(
-    lines: Iterable[str], fields: Sequence[str], bad_lines: List[int], policy: ExitPolicy
-) -> Iterator[Entry]:
-    """The lines as entries of a stream.
+def for_archives(arguments: Sequence[str]) -> List[str]:
+    """Return a command line of `predict` as AllenNLP's own command takes it.
 
-    # Parameters
+    # Raises
 
-    fields : `Sequence[str]`
-        Names of the texts in a line.
-    bad_lines : `List[int]`
-        Gets the numbers, counted from 1, of the lines that are answered with an error.
-    policy : `ExitPolicy`
-        Which says what settings a line may have.
+    `SystemExit` if it has an option that only exported models have, or one with a wrong value.
     """
-    for number, line in enumerate(lines, start=1):
-        inputs, problem = parse_line(line)
-        try:
-            if problem:
-                raise ValueError(problem)
-            texts = texts_of(inputs, fields)
-            own = settings_in(inputs)
-            policy.checked(own)
-        except ValueError as error:
-            bad_lines.append(number)
-            yield Known({"error": str(error), "line": number})
-        else:
-            yield Item(texts[0] if len(texts) == 1 else texts, settings=own)
-
-
-def _open(path: str) -> TextIO:
-    """Text whose undecodable bytes are lone surrogates, by which bad lines are known."""
-    options: Dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}
-    if path == "-":
-        # Not `sys.stdin`: its lock, held by a thread that reads, would stop Python's exit.
-        return open(sys.stdin.fileno(), closefd=False, **options)
-    openers: Dict[str, Callable[..., Any]] = {
-        ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".lzma": lzma.open
-    }  # fmt: skip
-    return openers.get(Path(path).suffix, open)(path, "rt", **options)
-
-
-def _writer(
-    stack: contextlib.ExitStack, parsed: argparse.Namespace, flush: bool
-) -> Callable[[str], None]:
-    """Writes lines to where they are wanted."""
-    file: Optional[TextIO] = None
-    if parsed.output_file:
-        partial = stack.enter_context(replacing(parsed.output_file))
-        file = stack.enter_context(partial.open("w", encoding="utf-8"))
-    shown = None if parsed.silent else sys.stdout
-
-    def write(line: str) -> None:
-        if file:
-            file.write(line)
-        if shown:
-            shown.write(line)
-            if flush:
-                shown.flush()
-
-    return write
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    _add_common(parser)
+    _add_schedule(parser)
+    try:
+        parsed, rest = parser.parse_known_args(list(arguments))
+        for name in EXPORTED_ONLY:
+            if getattr(parsed, name) is not None:
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} is for exported models (sledgehammer export)")
+        given = _settings(parsed, archive=True)
+    except UsageError as error:
+        print(f"{PROG}: error: {error}; see {PROG} --help", file=sys.stderr)
+        raise SystemExit(2) from error
+    if parsed.keep:
+        given["keep"] = [*given.get("keep", []), *parsed.keep]
+    if parsed.text_lines:
+        given["text_lines"] = True
+    return [*rest, "--predictor-args", json.dumps(given)] if given else rest

@@ -7,7 +7,9 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 import numpy as np
 from numpy import ndarray
 
+from sledgehammer.engine.arguments import check_iterable, listed, whole_number
 from sledgehammer.engine.batch import Arrays, Batch
+from sledgehammer.engine.lines import TRUNCATED
 from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read, read_choice
 from sledgehammer.engine.runtimes import Segments, open_segments
 from sledgehammer.engine.source import Entry
@@ -28,7 +30,7 @@ Given = Union[float, Sequence[float], None]
 
 
 class Engine:
-    """A classifier with several exits that was exported with `allennlp export`.
+    """A classifier with several exits that was exported with `sledgehammer export`.
 
     Several threads may use one engine.
 
@@ -91,14 +93,15 @@ class Engine:
         # Returns
 
         A dictionary a text, in order: `label`, `probs` by label, `confidence`, `exit_layer`,
-        `layers_run`, `layer_speedup`.
+        `layers_run`, `layer_speedup`; and `truncated` (`True`) if the text was longer than
+        `max_length`.
 
         # Raises
 
-        `EngineError` for bad texts or settings.
+        `EngineError` for bad texts, settings or batch sizes.
         """
-        if isinstance(texts, str):
-            raise EngineError("give a list of texts, not one text")
+        texts = listed(texts)
+        batch_size = whole_number(batch_size, 1, "batch_size")
         own = self.settings({"threshold": threshold, **settings}, len(texts))
         encoded = self.tokenizer.encode(texts) if len(texts) else []
         order = sorted(range(len(encoded)), key=lambda i: -len(encoded[i].ids))
@@ -109,6 +112,8 @@ class Engine:
             exits, probs = self.run_until_answered(tokens, self.policy, select(own, positions))
             for i, exit, row in zip(positions, exits.tolist(), probs.tolist()):
                 answers[i] = self.answer(exit, row)
+                if encoded[i].truncated:
+                    answers[i][TRUNCATED] = True
         return answers
 
     def stream(
@@ -148,8 +153,7 @@ class Engine:
         `EngineError` for bad arguments, at once; for a bad text or setting, after the answers to
         those before it, and so does what `texts` raises.
         """
-        if isinstance(texts, str):
-            raise EngineError("give an iterable of texts, not one text")
+        check_iterable(texts)
         given = {"threshold": threshold, **settings}
         if pool is None:
             pool = self.manifest.runtime in POOLED_RUNTIMES
@@ -242,7 +246,7 @@ class Engine:
         for name, value in given.items():
             if value is None:
                 continue
-            if not isinstance(value, (list, tuple, ndarray)):
+            if not isinstance(value, (list, tuple, ndarray)) or not np.ndim(value):
                 found[name] = self._checked(name, value)
                 continue
             if len(value) != rows:
@@ -253,7 +257,7 @@ class Engine:
 
     def _checked(self, name: str, value: Any) -> float:
         try:
-            checked = self.policy.checked({name: value.item() if hasattr(value, "item") else value})
+            checked = self.policy.checked({name: value})
         except ValueError as error:
             raise EngineError(str(error)) from error
         return number(checked[name])
@@ -304,7 +308,7 @@ def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
     # Parameters
 
     directory : `Path`
-        As `allennlp export` wrote it.
+        As `sledgehammer export` wrote it.
     threads : `int`, optional
         All usable cores if `None`.
 
@@ -312,6 +316,8 @@ def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
 
     `EngineError` if it is no exported model, incomplete or damaged, or its runtime is missing.
     """
+    if threads is not None:
+        threads = whole_number(threads, 1, "threads")
     directory = Path(directory)
     manifest = read(directory)
     tokenizer = Tokenizer(

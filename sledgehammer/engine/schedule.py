@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Optional
 
-from sledgehammer.engine.manifest import EngineError
+from sledgehammer.engine.arguments import whole_number
 
 BATCH_SIZE = 32
 """Rows that run at a time, unless told otherwise."""
@@ -50,10 +50,9 @@ class Schedule:
     max_delay: Optional[int] = None
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise EngineError(f"batch_size must be at least 1, got {self.batch_size}")
-        if self.max_delay is not None and self.max_delay < 0:
-            raise EngineError(f"max_delay must be at least 0, got {self.max_delay}")
+        whole_number(self.batch_size, 1, "batch_size")
+        if self.max_delay is not None:
+            whole_number(self.max_delay, 0, "max_delay")
 
     @property
     def fill(self) -> int:

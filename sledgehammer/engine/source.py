@@ -104,7 +104,9 @@ class Ahead:
         try:
             if seconds is not None and seconds <= 0:
                 return self._entries.get_nowait()
-            return self._entries.get(timeout=seconds)
+            # Longer than a century, say, is no number of seconds for a lock.
+            longest = None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
+            return self._entries.get(timeout=longest)
         except queue.Empty:
             return Stalled()
 

@@ -13,13 +13,16 @@ from typing import (
     Optional,
     Protocol,
     Sequence,
+    Set,
     Tuple,
 )
 
 import numpy as np
 from numpy import ndarray
 
+from sledgehammer.engine.arguments import seconds
 from sledgehammer.engine.batch import Batch
+from sledgehammer.engine.lines import TRUNCATED
 from sledgehammer.engine.manifest import EngineError, Manifest
 from sledgehammer.engine.schedule import BATCH_SIZE, FILL, POOLED_RUNTIMES, Schedule
 from sledgehammer.engine.source import Ahead, Direct, End, Entry, Item, Known, Source, Stalled
@@ -50,8 +53,8 @@ def answers(
     max_wait: Optional[float],
 ) -> Iterator[Dict[str, Any]]:
     """The answers to a stream; `Engine.stream` describes it."""
-    if max_wait is not None and not max_wait >= 0:
-        raise EngineError(f"max_wait must be at least 0 seconds, got {max_wait}")
+    if max_wait is not None:
+        max_wait = seconds(max_wait, "max_wait")
     scorer = Scorer(runner, policy, schedule, max_wait)
 
     def read() -> Iterator[Dict[str, Any]]:
@@ -125,6 +128,7 @@ class Scorer:
         self._longest_first = True
         self._given: Dict[int, Dict[str, Optional[float]]] = {}  # of texts that have not begun
         self._settings: Dict[int, List[float]] = {}  # of those that run
+        self._truncated: Set[int] = set()  # of those that run
         self._answers: Dict[int, Dict[str, Any]] = {}
         self._read = 0
         self._read_at: Deque[float] = deque()  # of each entry that has not been answered
@@ -201,6 +205,7 @@ class Scorer:
         if not block:
             return
         encoded = self._runner.tokenizer.encode([text for _, text in block])
+        self._truncated |= {row for (row, _), pieces in zip(block, encoded) if pieces.truncated}
         order = sorted(
             range(len(block)), key=lambda i: len(encoded[i].ids), reverse=self._longest_first
         )
@@ -258,6 +263,9 @@ class Scorer:
             stopped = decision if isinstance(decision, ndarray) else np.full(len(rows), decision)
         for i in np.flatnonzero(stopped).tolist():
             answer = self._runner.answer(batch.position - 1, probs[i].tolist())
+            if rows[i] in self._truncated:
+                self._truncated.remove(rows[i])
+                answer[TRUNCATED] = True
             self._answers[rows[i]] = answer
             del self._settings[rows[i]]
         if not stopped.any():

@@ -11,11 +11,10 @@ from allennlp.data.fields import MetadataField
 from allennlp.predictors import Predictor
 
 from sledgehammer.dataset_readers.base import Row, TransformerReader
+from sledgehammer.engine.lines import BYTE_ORDER_MARK, OUTPUTS, TRUNCATED, LineFormat, Tally
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.chosen_setting import warn_of_choice
 from sledgehammer.model.policy_config import configuration_errors
-from sledgehammer.policies import settings_in
-from sledgehammer.support.jsonl import OUTPUTS, parse_line, summary_of_bad_lines, texts_of
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +32,10 @@ class SledgehammerPredictor(Predictor):
 
     A line is `{"text": ...}` (or `"sentence"`) for a reader of single texts, or
     `{"premise": ..., "hypothesis": ...}`; `"threshold"`, or another setting that the archive's
-    policy has, holds for that line only. The output has `label`, `probs` by label name, `confidence`, `exit_layer`, `layers_run` and
-    `layer_speedup`. A bad line gives `{"error": ..., "line": N}` in its place.
+    policy has, holds for that line only; `"id"` is carried over to the output, `"label"` is passed
+    over, and other fields are errors. The output has `label`, `probs` by label name, `confidence`,
+    `exit_layer`, `layers_run` and `layer_speedup`; also `"truncated": true` if the text was longer
+    than the reader's `max_length`. A bad line gives `{"error": ..., "line": N}` in its place.
 
     # Parameters
 
@@ -42,6 +43,10 @@ class SledgehammerPredictor(Predictor):
     dataset_reader : `TransformerReader`
     dtype : `str`, optional
         Number format of the layers: `float32`, `bfloat16` or `float16`, in place of the archive's.
+    keep : `List[str]`, optional
+        More fields of a line that its output carries over.
+    text_lines : `bool`, optional (default = `False`)
+        Whether a line is a text, and no JSON.
     **settings : `float`, optional
         Of the policy, by name, such as `threshold` or `max_exit_layer`; in place of the archive's.
 
@@ -60,6 +65,8 @@ class SledgehammerPredictor(Predictor):
         dataset_reader: TransformerReader,
         frozen: bool = True,
         dtype: Optional[str] = None,
+        keep: Optional[List[str]] = None,
+        text_lines: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(model, dataset_reader, frozen)
@@ -73,15 +80,24 @@ class SledgehammerPredictor(Predictor):
             warn_of_choice(model)
         self._plain = model.policy
         self._in_stream = model.policy.in_stream()
+        with configuration_errors():
+            self._format = LineFormat(dataset_reader.fields, keep or (), text_lines)
         self._lines = 0
-        self._bad_lines: List[int] = []
-        # AllenNLP does not tell a predictor that the input has ended.
-        weakref.finalize(self, _report_bad_lines, self._bad_lines)
+        self._tally = Tally()
+        # Programs do not tell a predictor that the input has ended.
+        self._report = weakref.finalize(self, _report, self._tally, dataset_reader.max_length)
+
+    def finish(self) -> int:
+        """Tell of bad lines and long texts; return the exit code of `predict` (see `Tally`)."""
+        self._report()
+        return self._tally.exit_code
 
     def load_line(self, line: str) -> JsonDict:
         """The line's JSON object; what is wrong with a line is kept for its output."""
         self._lines += 1
-        loaded, problem = parse_line(line)
+        if self._lines == 1:
+            line = line.removeprefix(BYTE_ORDER_MARK)
+        loaded, problem = self._format.parse(line)
         inputs = Line(loaded)
         inputs.number = self._lines
         inputs.problem = problem
@@ -103,28 +119,46 @@ class SledgehammerPredictor(Predictor):
         settings: List[List[float]] = []
         for position, json_dict in enumerate(inputs):
             try:
+                outputs[position].update(self._format.kept(json_dict))
                 rows[position], own = self._checked(json_dict)
                 settings.append(own)
             except ValueError as error:
                 if not isinstance(json_dict, Line):
                     raise
-                self._bad_lines.append(json_dict.number)
-                outputs[position] = {"error": str(error), "line": json_dict.number}
+                self._tally.bad_lines.append(json_dict.number)
+                outputs[position].update(error=str(error), line=json_dict.number)
         if rows:
             instances = self._instances(list(rows.values()), settings)
-            for position, output in zip(rows, self.predict_batch_instance(instances)):
-                outputs[position] = output
+            for position, output in zip(rows, self._answers(instances)):
+                outputs[position].update(output)
+        self._count(outputs)
         return outputs
 
     def predict_instance(self, instance: Instance) -> JsonDict:
         return self.predict_batch_instance([instance])[0]
 
     def predict_batch_instance(self, instances: List[Instance]) -> List[JsonDict]:
+        outputs = self._answers(instances)
+        self._count(outputs)
+        return outputs
+
+    def _answers(self, instances: List[Instance]) -> List[JsonDict]:
+        truncated = [getattr(instance, "truncated", False) for instance in instances]
         # A policy that is set on the model later is not this stream's.
         steered = self._model.policy is self._plain
         with self._model.deciding_by(self._in_stream if steered else self._model.policy):
             outputs = self._model.forward_on_instances(instances)
-        return [sanitize({name: output[name] for name in OUTPUTS}) for output in outputs]
+        answers = [sanitize({name: output[name] for name in OUTPUTS}) for output in outputs]
+        for answer, is_cut in zip(answers, truncated):
+            if is_cut:
+                answer[TRUNCATED] = True
+        return answers
+
+    def _count(self, outputs: List[JsonDict]) -> None:
+        for output in outputs:
+            self._tally.lines += 1
+            if output.get(TRUNCATED):
+                self._tally.truncated.append(self._tally.lines)
 
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
         row, settings = self._checked(json_dict)
@@ -133,9 +167,8 @@ class SledgehammerPredictor(Predictor):
     def _checked(self, json_dict: JsonDict) -> Tuple[Row, List[float]]:
         if isinstance(json_dict, Line) and json_dict.problem:
             raise ValueError(json_dict.problem)
-        texts = texts_of(json_dict, self._dataset_reader.fields)
         policy = self._model.policy
-        own = policy.checked(settings_in(json_dict))
+        texts, own, _ = self._format.request(json_dict, policy)
         return Row(texts, None), policy.row(own)
 
     def _instances(self, rows: List[Row], settings: List[List[float]]) -> List[Instance]:
@@ -145,6 +178,6 @@ class SledgehammerPredictor(Predictor):
         return instances
 
 
-def _report_bad_lines(numbers: List[int]) -> None:
-    if numbers:
-        logger.warning(summary_of_bad_lines(numbers))
+def _report(tally: Tally, max_length: int) -> None:
+    for summary in tally.summaries(max_length):
+        logger.warning(summary)

@@ -52,12 +52,13 @@ class Setting:
     optional: bool = False
 
     def checked(self, value: Any, name: str) -> Optional[float]:
-        """`value` as a float or an int, if it is one that the setting may have.
+        """`value`, which may be a numpy scalar, as a float or an int, if the setting may have it.
 
         # Raises
 
         `ValueError` otherwise.
         """
+        value = _plain(value)
         if problem := self.problem(value, name):
             raise ValueError(problem)
         if value is None:
@@ -67,6 +68,7 @@ class Setting:
 
     def problem(self, value: Any, name: str) -> Optional[str]:
         """What is wrong with a value, if anything is."""
+        value = _plain(value)
         if value is None and self.optional:
             return None
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -77,13 +79,18 @@ class Setting:
             and not (self.whole and value != int(value))
         ):
             return None
-        return f"{name} must be {self._range()}, got {value!r}"
+        return f"{name} must be {self._range()}, got {repr(value)[:80]}"
 
     def _range(self) -> str:
         kind = "a whole number" if self.whole else "a number"
         if math.isfinite(self.high):
             return f"{kind} between {self.low:g} and {self.high:g}"
         return f"{kind} of at least {self.low:g}"
+
+
+def _plain(value: Any) -> Any:
+    """A numpy scalar, or an array without dimensions, as Python's own number."""
+    return value.item() if isinstance(value, (np.generic, ndarray)) and not value.shape else value
 
 
 def select(settings: Settings, rows: Union[ndarray, Sequence[int]]) -> Settings:

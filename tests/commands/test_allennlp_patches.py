@@ -46,9 +46,11 @@ def test_predict_says_what_the_command_of_its_own_says(
             "--output-file", str(output), "--predictor-args", threshold,
         ]  # fmt: skip
         if name == "allennlp":
-            allennlp("predict", *arguments)
+            with pytest.raises(SystemExit) as caught:
+                allennlp("predict", *arguments)
+            assert caught.value.code == 3
         else:
-            assert cli.main(arguments) == 0
+            assert cli.main(arguments) == 3
         outputs.append(read_lines(output))
     for theirs, ours in zip(*outputs):
         assert theirs.pop("probs", {}) == pytest.approx(ours.pop("probs", {}))

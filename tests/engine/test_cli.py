@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -14,6 +15,8 @@ import pytest
 
 from sledgehammer import engine
 from sledgehammer.engine import cli
+from sledgehammer.engine.answering import LineReader
+from sledgehammer.engine.lines import LineFormat
 from sledgehammer.engine.manifest import write
 from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.policies import CHOICE, Choice, ConfidencePolicy
@@ -52,7 +55,7 @@ def test_a_line_for_a_line(
         {**GOOD, "threshold": None},
     ]  # fmt: skip
     source = write_lines(tmp_path / "in.jsonl", *lines)
-    assert cli.main([str(tiny_engine), source, "--threshold", "1.0", "--batch-size", "2"]) == 0
+    assert cli.main([str(tiny_engine), source, "--threshold", "1.0", "--batch-size", "2"]) == 3
     shown = capsys.readouterr()
     answers = answered(shown.out)
     assert [answer.get("line") for answer in answers] == [None, 2, 3, 4, None, None]
@@ -67,7 +70,7 @@ def test_settings_of_the_policy_for_all_lines_and_for_one(
     lines = [GOOD, {**GOOD, "max_exit_layer": 0}, {**GOOD, "patience": 1}]
     source = write_lines(tmp_path / "in.jsonl", *lines)
     options = ["--predictor-args", '{"threshold": 1.0, "max_exit_layer": 2}']
-    assert cli.main([str(tiny_engine), source, *options]) == 0
+    assert cli.main([str(tiny_engine), source, *options]) == 3
     answers = answered(capsys.readouterr().out)
     assert [answer["exit_layer"] for answer in answers[:2]] == [2, 0]
     assert answers[2] == {
@@ -83,7 +86,9 @@ def test_bad_lines_have_the_predictors_errors(tiny_engine: Path, tmp_path: Path)
     lines = [line.encode("utf-8", "surrogateescape") for line in BAD_LINES]
     source = write_lines(tmp_path / "in.jsonl", *lines)
     output = tmp_path / "out.jsonl"
-    assert cli.main([str(tiny_engine), source, "--silent", "--output-file", str(output)]) == 0
+    assert cli.main([str(tiny_engine), source, "--silent", "--output-file", str(output)]) == 1, (
+        "not a line could be answered"
+    )
     for answer, message in zip(answered(output.read_text()), BAD_LINES.values()):
         assert message in answer["error"]
 
@@ -110,6 +115,83 @@ def test_the_output_file_appears_when_it_is_whole(
     assert capsys.readouterr().err == "sledgehammer predict: error: unplugged\n"
     assert output.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_fields_that_answers_carry_over(
+    tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        {**GOOD, "id": 7, "stars": [5], "label": "positive"}, {"id": "b", "text": 3},
+        {**GOOD, "id": None}, {**GOOD, "patience": 2}, b'{"text": "a", "id": NaN}',
+    ]  # fmt: skip
+    source = write_lines(tmp_path / "in.jsonl", *lines)
+    options = ["--keep", "stars", "--keep", "text", "--keep", "patience"]
+    assert cli.main([str(tiny_engine), source, *options]) == 3
+    first, second, third, fourth, fifth = answered(capsys.readouterr().out)
+    assert (first["id"], first["stars"], first["text"]) == (7, [5], GOOD["text"])
+    assert first["label"] in ("negative", "positive") and "exit_layer" in first
+    assert second == {
+        "id": "b", "text": 3, "error": "field 'text' must be a string, got 3", "line": 2
+    }  # fmt: skip
+    assert third["id"] is None and third["text"] == GOOD["text"]
+    assert fourth["patience"] == 2, "another policy's setting is data like any other if kept"
+    assert "a number that JSON does not have" in fifth["error"]
+    assert cli.main([str(tiny_engine), source, "--keep", "label"]) == 1
+    assert "cannot keep 'label'" in capsys.readouterr().err
+
+
+def test_lines_of_plain_text_after_a_byte_order_mark(
+    tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in.txt"
+    source.write_bytes(b"\xef\xbb\xbfI loved it\r\n\n{\n\xff\n")
+    assert cli.main([str(tiny_engine), str(source), "--text-lines", "--keep", "text"]) == 3
+    answers = answered(capsys.readouterr().out)
+    assert [answer.get("error") for answer in answers] == [
+        None, "blank line", None, "not UTF-8 text"
+    ]  # fmt: skip
+    assert answers[0]["text"] == "I loved it" and answers[2]["text"] == "{"
+    source.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode())
+    assert cli.main([str(tiny_engine), str(source)]) == 0
+    assert "label" in answered(capsys.readouterr().out)[0]
+
+
+def test_long_texts_are_counted_once(
+    tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = {"text": "bee " * 600}
+    source = write_lines(tmp_path / "in.jsonl", GOOD, long, b"{", long)
+    assert cli.main([str(tiny_engine), source, "--threshold", "0"]) == 3
+    shown = capsys.readouterr()
+    answers = answered(shown.out)
+    assert [answer.get("truncated") for answer in answers] == [None, True, None, True]
+    assert shown.err.splitlines() == [
+        "2 texts were longer than 512 word pieces and answered without the rest: lines 2, 4",
+        "1 bad line was answered with an error: line 3",
+    ]
+
+
+def test_a_deep_or_a_huge_line_stops_no_stream(
+    tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deep = [b'{"text": %s1%s}' % (b"[" * n, b"]" * n) for n in (70, 985, 3000)]
+    huge = {"text": "a " * 2_500_000}
+    source = write_lines(tmp_path / "in.jsonl", GOOD, *deep, huge, GOOD)
+    begun = time.monotonic()
+    assert cli.main([str(tiny_engine), source, "--threshold", "0"]) == 3
+    assert time.monotonic() - begun < 20, "5 MB take a minute"
+    answers = answered(capsys.readouterr().out)
+    assert ["nested deeper" in answer.get("error", "") for answer in answers[1:4]] == [True] * 3
+    assert answers[4]["truncated"] and answers[0]["probs"] == answers[5]["probs"]
+
+
+def test_a_century_is_no_longer_than_forever(
+    tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_lines(tmp_path / "in.jsonl", GOOD)
+    for seconds in ("1e10", "inf"):
+        assert cli.main([str(tiny_engine), source, "--max-wait", seconds]) == 0
+        assert "label" in answered(capsys.readouterr().out)[0]
 
 
 def test_compressed_input(
@@ -194,6 +276,31 @@ def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert "sledgehammer predict out/sst_int8 reviews.jsonl" in capsys.readouterr().out
 
 
+def test_what_archives_take_of_the_same_options() -> None:
+    assert cli.for_archives(["a.tar.gz", "in", "--batch-size", "3"]) == [
+        "a.tar.gz", "in", "--batch-size", "3"
+    ]  # fmt: skip
+    *rest, option, given = cli.for_archives(
+        ["a.tar.gz", "in", "--threshold", "0.6", "--keep", "stars", "--text-lines",
+         "--predictor-args", '{"dtype": "bfloat16", "keep": ["id"]}']
+    )  # fmt: skip
+    assert (rest, option) == (["a.tar.gz", "in"], "--predictor-args")
+    assert json.loads(given) == {
+        "dtype": "bfloat16", "threshold": 0.6, "keep": ["id", "stars"], "text_lines": True
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options", [["--threshold", "2"], ["--threads", "2"], ["--no-pool"], ["--max-wait", "1"]]
+)
+def test_what_archives_do_not_take(options: List[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.for_archives(["a.tar.gz", "in", *options])
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("sledgehammer predict: error: ") and error.count("\n") == 1
+
+
 def test_what_is_left_to_allennlp(tiny_engine: Path, tiny_archive: Path) -> None:
     directory = str(tiny_engine)
     assert cli.takes(["predict", directory, "-"])
@@ -217,7 +324,7 @@ def test_neither_allennlp_nor_torch_is_loaded(tiny_engine: Path, tmp_path: Path)
     code = (
         "import sys; from sledgehammer.__main__ import main\n"
         "try: main()\n"
-        "except SystemExit as exit: assert exit.code == 0\n"
+        "except SystemExit as exit: assert exit.code == 3\n"
         "sys.exit(str({'torch', 'allennlp', 'transformers'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -239,8 +346,8 @@ def test_a_slow_input_is_answered_line_by_line(tiny_engine: Path) -> None:
             assert ("error" in answer) == (line == "{")
         running.stdin.close()
         assert running.stdout.read() == b""
-        assert running.stderr and b"lines 2" in running.stderr.read()
-    assert running.returncode == 0
+        assert running.stderr and b"line 2" in running.stderr.read()
+    assert running.returncode == 3
 
 
 def test_nobody_reads_on(tiny_engine: Path, tmp_path: Path) -> None:
@@ -256,12 +363,13 @@ def test_nobody_reads_on(tiny_engine: Path, tmp_path: Path) -> None:
 
 def test_entries_keep_the_texts_of_pairs_together() -> None:
     pair = {"premise": "a boy", "hypothesis": "geese", "threshold": 1}
-    lines = io.StringIO(json.dumps(pair) + '\n{"premise": "a boy"}\n')
-    bad: List[int] = []
-    item, known = cli.entries(lines, ["premise", "hypothesis"], bad, ConfidencePolicy())
+    lines = io.StringIO(json.dumps(pair) + '\n{"premise": "a boy", "id": 3}\n')
+    reader = LineReader(LineFormat(["premise", "hypothesis"]), ConfidencePolicy())
+    item, known = reader.entries(lines)
     assert (item.text, item.given) == (["a boy", "geese"], {"threshold": 1.0})  # type: ignore[union-attr]
     assert known.answer == {"error": "missing field 'hypothesis'", "line": 2}  # type: ignore[union-attr]
-    assert bad == [2]
+    assert reader.complete({}) == {} and reader.complete(known.answer)["id"] == 3  # type: ignore[union-attr]
+    assert (reader.tally.bad_lines, reader.tally.exit_code) == ([2], 3)
 
 
 def test_a_choice_that_no_longer_stands_is_told(

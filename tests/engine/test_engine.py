@@ -155,3 +155,63 @@ def test_two_threads_say_what_one_says(classifier: Engine) -> None:
         got = list(pool.map(lambda batch: classifier.predict(batch, 1.0, batch_size=2), batches))
     for own, wanted in zip(got, expected):
         same(own, wanted)
+
+
+WRONG_ARGUMENTS: List[Any] = [
+    ({"batch_size": -1}, "batch_size must be at least 1, got -1"),
+    ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+    ({"batch_size": 2.5}, "batch_size must be a whole number, got 2.5"),
+    ({"batch_size": "8"}, "batch_size must be a whole number, got '8'"),
+    ({"batch_size": True}, "batch_size must be a whole number, got True"),
+    ({"threshold": "0.5"}, "threshold must be a number between 0 and 1, got '0.5'"),
+    ({"threshold": np.array(2.0)}, "threshold must be a number between 0 and 1, got 2.0"),
+    ({"threshold": np.bool_(True)}, "threshold must be a number between 0 and 1, got True"),
+]
+
+
+@pytest.mark.parametrize("arguments, message", WRONG_ARGUMENTS)
+def test_wrong_arguments(tiny_engine: Path, arguments: Dict[str, Any], message: str) -> None:
+    classifier = engine.load(tiny_engine)
+    with pytest.raises(engine.EngineError, match=message):
+        classifier.predict(["a"], **arguments)
+    with pytest.raises(engine.EngineError, match=message):
+        classifier.stream(["a"], **arguments)
+
+
+@pytest.mark.parametrize("texts", ["a", b"a", None, 3, {"text": "a"}, {"a"}])
+def test_what_are_no_texts(tiny_engine: Path, texts: Any) -> None:
+    classifier = engine.load(tiny_engine)
+    for answer in (classifier.predict, classifier.stream):
+        with pytest.raises(engine.EngineError, match="give an? (list|iterable) of texts, not"):
+            answer(texts)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"max_delay": -1}, {"max_delay": 1.5}, {"max_wait": -1}, {"max_wait": "soon"}]
+)
+def test_wrong_arguments_of_streams(tiny_engine: Path, arguments: Dict[str, Any]) -> None:
+    with pytest.raises(engine.EngineError, match="must be"):
+        engine.load(tiny_engine).stream(["a"], **arguments)
+
+
+@pytest.mark.parametrize("threads", [0, -1, "all"])
+def test_wrong_threads(tiny_engine: Path, threads: Any) -> None:
+    with pytest.raises(engine.EngineError, match="threads must be"):
+        engine.load(tiny_engine, threads)
+
+
+@pytest.mark.parametrize("threshold", [np.float32(0.5), np.float64(0.5), np.array(0.5)])
+def test_streams_take_numpy_scalars_as_predict_does(tiny_engine: Path, threshold: Any) -> None:
+    classifier = engine.load(tiny_engine)
+    (wanted,) = classifier.predict(["a"], 0.5)
+    assert classifier.predict(["a"], threshold, batch_size=np.int64(1)) == [wanted]
+    assert list(classifier.stream(["a"], threshold, batch_size=np.int64(1))) == [wanted]
+    (own,) = classifier.stream([engine.Item("a", threshold, {"max_exit_layer": np.int64(0)})])
+    assert own["exit_layer"] == 0
+
+
+def test_truncated_texts_say_so(tiny_engine: Path) -> None:
+    classifier = engine.load(tiny_engine)
+    texts = ["bee", "bee " * 600, "a"]
+    for answers in (classifier.predict(texts), list(classifier.stream(texts, batch_size=2))):
+        assert [answer.get("truncated") for answer in answers] == [None, True, None]

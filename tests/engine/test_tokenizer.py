@@ -1,19 +1,30 @@
 """The engine's tokenizer makes the word pieces that the readers make."""
 
+import time
 from pathlib import Path
 from typing import Any, List
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import AutoTokenizer
 
 from sledgehammer.dataset_readers import SnliReader, SstReader
 from sledgehammer.engine.manifest import EngineError
-from sledgehammer.engine.tokenizer import Encoded, Tokenizer
+from sledgehammer.engine.tokenizer import (
+    CHARACTERS_PER_PIECE,
+    Encoded,
+    Tokenizer,
+    longest_first,
+)
 from tests.conftest import TINY_BERT
 
 MAX_LENGTH = 12
+LONG_TEXT_WORDS = "a good boy feeds two geese unbelievably straightforward é 好 1,234".split()
+TRUNCATES_AS_WE_DO = tuple(map(int, tokenizers.__version__.split(".")[:2])) >= (0, 14)
+"""Older versions give the odd word piece to the other text of a pair."""
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 SINGLE = SstReader(model_name=TINY_BERT, max_length=MAX_LENGTH)
 PAIRS = SnliReader(model_name=TINY_BERT, max_length=MAX_LENGTH)
@@ -24,6 +35,17 @@ def tokenizer(texts: int = 1, inputs: Any = INPUTS) -> Tokenizer:
     return Tokenizer(file, MAX_LENGTH, inputs, SINGLE.pad_token_id, texts)
 
 
+LIBRARY = AutoTokenizer.from_pretrained(TINY_BERT)
+
+
+def by_the_library(rows: List[Any], max_length: int = MAX_LENGTH) -> List[List[List[int]]]:
+    """Return ids and type ids as transformers makes and truncates them."""
+    encoded = LIBRARY(
+        *(list(texts) for texts in zip(*rows)), truncation="longest_first", max_length=max_length
+    )
+    return [list(pair) for pair in zip(encoded["input_ids"], encoded["token_type_ids"])]
+
+
 words = st.lists(st.sampled_from("a good boy feeds two geese , unbelievably . é 好".split()))
 texts = words.map(" ".join) | st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
@@ -31,20 +53,63 @@ texts = words.map(" ".join) | st.text(st.characters(exclude_categories=["Cs"]), 
 @settings(deadline=None)
 @given(st.lists(texts, min_size=1, max_size=5))
 def test_single_texts(rows: List[str]) -> None:
-    expected = SINGLE.encode([[row] for row in rows])
+    expected = by_the_library([[row] for row in rows])
     got = tokenizer().encode(rows)
-    assert [row.ids for row in got] == [row["input_ids"] for row in expected]
-    assert [row.type_ids for row in got] == [row["token_type_ids"] for row in expected]
+    assert [[row.ids, row.type_ids] for row in got] == expected
+    read = SINGLE.encode([[row] for row in rows])
+    assert [[row["input_ids"], row["token_type_ids"]] for row in read] == expected
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(texts, texts), min_size=1, max_size=5))
 def test_pairs_are_truncated_longest_first(rows: Any) -> None:
-    expected = PAIRS.encode(rows)
     got = tokenizer(texts=2).encode(rows)
-    assert [row.ids for row in got] == [row["input_ids"] for row in expected]
-    assert [row.type_ids for row in got] == [row["token_type_ids"] for row in expected]
+    read = PAIRS.encode(rows)
+    assert [[row.ids, row.type_ids] for row in got] == [list(row.values()) for row in read]
     assert max(len(row.ids) for row in got) <= MAX_LENGTH
+    full = by_the_library(rows, 512)
+    assert [row.truncated for row in got] == [len(ids) > MAX_LENGTH for ids, _ in full]
+    if TRUNCATES_AS_WE_DO:
+        assert [[row.ids, row.type_ids] for row in got] == by_the_library(rows)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.sampled_from(LONG_TEXT_WORDS), min_size=1, max_size=50), st.randoms())
+def test_long_texts_are_cut_before_they_are_tokenised(chosen: List[str], random: Any) -> None:
+    """Ordinary texts have their first pieces long before the cut."""
+    text = "".join(word + random.choice([" ", ", ", "\n"]) for word in chosen * 1000)
+    assert len(text) > MAX_LENGTH * CHARACTERS_PER_PIECE
+    (got,) = tokenizer().encode([text])
+    assert [[got.ids, got.type_ids]] == by_the_library([[text]]) and got.truncated
+    (pair,) = tokenizer(texts=2).encode([("a boy", text)])
+    assert [[pair.ids, pair.type_ids]] == by_the_library([("a boy", text)]) and pair.truncated
+
+
+def test_two_long_texts_take_no_more_than_one() -> None:
+    """The library's truncation keeps the pieces of each beside those of the other."""
+    text = "bee " * 4000
+    begun = time.process_time()
+    (got,) = tokenizer(texts=2).encode([(text, text)])
+    assert time.process_time() - begun < 5
+    assert len(got.ids) == MAX_LENGTH and got.truncated
+
+
+def test_no_word_piece_is_longer_than_the_bound() -> None:
+    assert max(map(len, LIBRARY.get_vocab())) <= CHARACTERS_PER_PIECE
+    word = "b" * 100  # the longest that WordPiece does not refuse
+    (got,) = tokenizer().encode([f"{word} " * 100])
+    assert [got.ids] == [ids for ids, _ in by_the_library([[f"{word} " * 100]])]
+
+
+@pytest.mark.parametrize("first, second", [(a, b) for a in range(12) for b in range(12)])
+def test_the_longer_text_is_cut_first(first: int, second: int) -> None:
+    for room in range(1, 20):
+        kept = longest_first(first, second, room)
+        assert sum(kept) == min(room, first + second)
+        assert kept[0] <= first and kept[1] <= second
+        if kept != (first, second):
+            cut, other = (0, 1) if first > second else (1, 0)
+            assert kept[cut] >= kept[other] or kept[other] == (first, second)[other]
 
 
 def test_batches_are_padded_on_the_right() -> None:

@@ -15,7 +15,7 @@ from sledgehammer.dataset_readers.base import Row
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.model.predictor import SledgehammerPredictor
 from sledgehammer.policies import BudgetPolicy, exit_shares
-from tests.conftest import FIXTURES
+from tests.conftest import FIXTURES, TINY_BERT
 
 GOOD = {"text": "a good story about bees"}
 
@@ -93,6 +93,12 @@ BAD_LINES = {
     '{"text": "\\ud800"}': "lone surrogate",
     b'{"text": "\xff"}'.decode("utf-8", "surrogateescape"): "not UTF-8 text",
     "[" * 100_000: "not JSON",
+    f'{{"text": {"[" * 985}{"]" * 985}}}': "nested deeper than 64 levels",
+    '{"text": {"a": {}}}': "field 'text' must be a string, got an object",
+    '{"text": "a", "treshold": 0.5}': "unknown field \"treshold\": did you mean 'threshold'?",
+    '{"text": "a", "stars": null}': 'unknown field "stars": name it with --keep',
+    '{"text": "a", "sentence": "b"}': 'unknown field "sentence"',
+    '{"text": "a", "id": Infinity}': "field 'id' has a number that JSON does not have",
 }
 
 
@@ -105,6 +111,43 @@ def test_bad_line_gets_an_error_in_its_place(predictor: SledgehammerPredictor, l
     for output in (outputs[0], outputs[2]):
         assert output["probs"] == pytest.approx(alone["probs"])
         assert (output["label"], output["exit_layer"]) == (alone["label"], alone["exit_layer"])
+
+
+def test_fields_that_outputs_carry_over(model: MultiExitClassifier, sst_reader: SstReader) -> None:
+    predictor = SledgehammerPredictor(model, sst_reader, keep=["stars"])
+    line = {**GOOD, "id": 7, "stars": 5, "label": "positive"}
+    good, bad = predict_lines(predictor, [json.dumps(line), '{"id": 8}'])
+    assert (good["id"], good["stars"]) == (7, 5) and good["probs"]
+    assert bad == {"id": 8, "error": "missing field 'text'", "line": 2}
+    assert predictor.finish() == 3
+    assert predictor.predict_json({**GOOD, "id": [1]})["id"] == [1]
+    for keep in (["label"], ["error"], "stars"):
+        with pytest.raises(ConfigurationError, match="keep"):
+            SledgehammerPredictor(model, sst_reader, keep=keep)  # type: ignore[arg-type]
+
+
+def test_lines_of_plain_text(
+    model: MultiExitClassifier, sst_reader: SstReader, snli_reader: SnliReader
+) -> None:
+    predictor = SledgehammerPredictor(model, sst_reader, text_lines=True, keep=["text"])
+    outputs = predict_lines(predictor, ["\ufeffI loved it\n", "\n", "{"])
+    assert [output.get("text") for output in outputs] == ["I loved it", None, "{"]
+    assert outputs[1] == {"error": "blank line", "line": 2}
+    with pytest.raises(ConfigurationError, match="for models of single texts"):
+        SledgehammerPredictor(model, snli_reader, text_lines=True)
+
+
+def test_long_texts_say_so_and_are_counted_once(
+    model: MultiExitClassifier, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader = SstReader(model_name=TINY_BERT, max_length=12)
+    predictor = SledgehammerPredictor(model, reader)
+    lines = [json.dumps({"text": "bee " * n}) for n in (2, 40, 1)]
+    assert [out.get("truncated") for out in predict_lines(predictor, lines)] == [None, True, None]
+    instances = reader.instances([Row(["bee " * 40], None)])
+    assert predictor.predict_batch_instance(instances)[0]["truncated"] is True
+    assert predictor.finish() == 0 and predictor.finish() == 0
+    assert caplog.text.count("2 texts were longer than 12 word pieces") == 1
 
 
 def test_batch_of_bad_lines_only(predictor: SledgehammerPredictor) -> None:

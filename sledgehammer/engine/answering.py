@@ -1,0 +1,143 @@
+"""Answering the lines of a file or a pipe with an engine."""
+
+import bz2
+import contextlib
+import gzip
+import json
+import lzma
+import sys
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Optional, TextIO
+
+from sledgehammer.engine.engine import Engine
+from sledgehammer.engine.lines import TRUNCATED, LineFormat, Tally
+from sledgehammer.engine.source import Entry, Item, Known
+from sledgehammer.policies import ExitPolicy
+from sledgehammer.support.files import replacing
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where answers go: a file, which appears when it is whole, and standard output."""
+
+    file: Optional[Path] = None
+    shown: bool = True
+
+
+class LineReader:
+    """Makes lines the entries of a stream, and adds to the answers what they carry over.
+
+    # Parameters
+
+    format : `LineFormat`
+    policy : `ExitPolicy`
+        It says which settings a line may have.
+    """
+
+    def __init__(self, format: LineFormat, policy: ExitPolicy) -> None:
+        self._format = format
+        self._policy = policy
+        # Filled by the thread that reads, emptied by the one that answers, in the same order.
+        self._kept: Deque[Dict[str, Any]] = deque()
+        self.tally = Tally()
+
+    def entries(self, lines: Iterable[str]) -> Iterator[Entry]:
+        """Return an entry for each line."""
+        for number, line in enumerate(lines, start=1):
+            inputs, problem = self._format.parse(line)
+            kept: Dict[str, Any] = {}
+            try:
+                if problem:
+                    raise ValueError(problem)
+                kept = self._format.kept(inputs)
+                texts, settings, _ = self._format.request(inputs, self._policy)
+                text = texts[0] if len(texts) == 1 else texts
+                entry: Entry = Item(text, settings=settings)
+            except ValueError as error:
+                self.tally.bad_lines.append(number)
+                entry = Known({"error": str(error), "line": number})
+            self._kept.append(kept)
+            yield entry
+
+    def complete(self, answer: Dict[str, Any]) -> Dict[str, Any]:
+        """Return the next answer with what it carries over from its line."""
+        self.tally.lines += 1
+        if answer.get(TRUNCATED):
+            self.tally.truncated.append(self.tally.lines)
+        return {**self._kept.popleft(), **answer}
+
+
+def answer_lines(
+    engine: Engine,
+    format: LineFormat,
+    source: str,
+    destination: Destination,
+    settings: Dict[str, Any],
+    **schedule: Any,
+) -> int:
+    """Answer each line of an input, in order.
+
+    # Parameters
+
+    source : `str`
+        A file, maybe a compressed one, or `-` for standard input.
+    settings : `Dict[str, Any]`
+        The policy's, of lines that have none of their own.
+    **schedule : `Any`
+        `batch_size`, `pool` and `max_wait` of `Engine.stream`.
+
+    # Returns
+
+    The exit code; see `Tally`.
+    """
+    policy = engine.with_settings(settings)
+    if problem := engine.choice_problem(policy):
+        print(f"warning: {problem}", file=sys.stderr)
+    reader = LineReader(format, policy)
+    with contextlib.ExitStack() as stack:
+        lines = stack.enter_context(open_lines(source))
+        write = _writer(stack, destination, flush=not Path(source).is_file())
+        for answer in engine.stream(reader.entries(lines), **schedule, **settings):
+            write(json.dumps(reader.complete(answer)) + "\n")
+        sys.stdout.flush()
+    for summary in reader.tally.summaries(engine.manifest.max_length):
+        print(summary, file=sys.stderr)
+    return reader.tally.exit_code
+
+
+def open_lines(path: str) -> TextIO:
+    """Open text whose undecodable bytes are lone surrogates, by which bad lines are known.
+
+    A byte order mark at the start is skipped.
+    """
+    options: Dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape"}
+    if path == "-":
+        # Not `sys.stdin`: its lock, held by a thread that reads, would stop Python's exit.
+        return open(sys.stdin.fileno(), closefd=False, **options)
+    openers: Dict[str, Callable[..., Any]] = {
+        ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".lzma": lzma.open
+    }  # fmt: skip
+    return openers.get(Path(path).suffix, open)(path, "rt", **options)
+
+
+def _writer(
+    stack: contextlib.ExitStack, destination: Destination, flush: bool
+) -> Callable[[str], None]:
+    """Return what writes a line to where it is wanted."""
+    file: Optional[TextIO] = None
+    if destination.file:
+        partial = stack.enter_context(replacing(destination.file))
+        file = stack.enter_context(partial.open("w", encoding="utf-8"))
+    shown = sys.stdout if destination.shown else None
+
+    def write(line: str) -> None:
+        if file:
+            file.write(line)
+        if shown:
+            shown.write(line)
+            if flush:
+                shown.flush()
+
+    return write
