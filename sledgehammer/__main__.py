@@ -4,14 +4,27 @@
 """
 
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
+from sledgehammer import __version__
 from sledgehammer.engine import cli
+from sledgehammer.support.console import NOISY, VERBOSE, silence_libraries
 from sledgehammer.support.missing_allennlp import require_allennlp
 
 
 def main() -> None:
-    if cli.takes(sys.argv[1:]):
-        sys.exit(cli.main(sys.argv[2:]))
+    """Run `sledgehammer COMMAND ARGUMENTS`."""
+    arguments = [argument for argument in sys.argv[1:] if argument != VERBOSE]
+    if arguments[:1] == ["--version"]:
+        print(versions())
+        return
+    if cli.takes(arguments):
+        sys.exit(cli.main(arguments[1:]))
+    if arguments[:1] == ["predict"]:
+        arguments = ["predict", *cli.for_archives(arguments[1:])]
+    if VERBOSE not in sys.argv and arguments[:1] and arguments[0] not in NOISY:
+        silence_libraries()
+    sys.argv[1:] = arguments
     try:
         require_allennlp()
     except ImportError as error:
@@ -21,6 +34,15 @@ def main() -> None:
     import sledgehammer.plugin  # noqa: F401
 
     allennlp_main(prog="sledgehammer")
+
+
+def versions() -> str:
+    """Return our version and AllenNLP's."""
+    try:
+        theirs = f"AllenNLP {version('allennlp')}"
+    except PackageNotFoundError:
+        theirs = "AllenNLP is not installed"
+    return f"sledgehammer {__version__} ({theirs})"
 
 
 if __name__ == "__main__":

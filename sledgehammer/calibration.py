@@ -20,6 +20,10 @@ TEMPERATURE_BOUNDS = (0.05, 20.0)
 MIXING_BOUNDS = (0.0, 10.0)
 """How much of the lexical exit's logits is added to another exit's: not less than nothing."""
 
+ROWS_PER_LABEL = 10
+"""Rows of each label that temperatures should be fitted to at least. With fewer, what they come to
+is chance: a single row that is answered rightly makes every exit as sure as the bound allows."""
+
 BINS = 15
 """Intervals of [0, 1] over which the expected calibration error is taken (Guo et al. 2017)."""
 
@@ -160,6 +164,12 @@ class _MixedLikelihood:
         by_log_temperature = -(excess * scaled).sum() / rows
         by_mixing = inverse * (excess * self._lexical).sum() / rows
         return float((np.log(total) - of_label).mean()), np.array([by_log_temperature, by_mixing])
+
+
+def is_at_bound(temperature: float) -> bool:
+    """Return whether a temperature is as low or as high as the search goes, within 1 %."""
+    low, high = TEMPERATURE_BOUNDS
+    return temperature <= low * 1.01 or temperature >= high / 1.01
 
 
 def bin_counts(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Tuple[Tensor, ...]:

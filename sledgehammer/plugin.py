@@ -10,9 +10,13 @@ from sledgehammer.commands import (  # noqa: E402,F401
     benchmark,
     calibrate,
     difficulty,
+    evaluate_table,
     export,
+    one_line_errors,
     prune,
     tradeoff,
 )
 from sledgehammer.model import multi_exit, predictor  # noqa: E402,F401
 from sledgehammer.training import callbacks, data_loader  # noqa: E402,F401
+
+one_line_errors.install()

@@ -6,11 +6,12 @@ from typing import Dict, Iterator, List, Set
 
 import pytest
 
+import sledgehammer
 from tests.conftest import ROOT
 
 FLOORS = [
     ["__main__"],
-    ["plugin"],
+    ["plugin", "api"],
     ["commands"],
     ["analysis", "training", "export", "benchmark"],
     ["model"],
@@ -31,6 +32,9 @@ def name_of(file: Path) -> str:
     parts = file.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
+
+MODULES_AT_THE_DOOR = {"engine"}
+"""`from sledgehammer import engine` imports a module, which `imports_of` sees."""
 
 MODULES = {name_of(file) for file in FILES}
 
@@ -57,6 +61,18 @@ def test_no_import_runs_upward(file: Path) -> None:
     for module in imports_of(file):
         other = room_of(module)
         assert other == room or FLOOR_OF[room] <= FLOOR_OF[other], f"{file} imports {module}"
+
+
+def test_the_names_of_the_front_door_are_for_users_only() -> None:
+    """They are loaded when first used, from above: a module that used them would look upward."""
+    lazy = set(sledgehammer.__all__) - {"__version__"}
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "sledgehammer":
+                named = {alias.name for alias in node.names}
+                assert not named & (lazy - MODULES_AT_THE_DOOR), f"{file} imports {named}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                assert (node.value.id, node.attr) not in {("sledgehammer", n) for n in lazy}, file
 
 
 def test_no_room_imports_another_that_imports_it() -> None:

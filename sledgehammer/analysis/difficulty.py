@@ -102,6 +102,11 @@ def consistency(correct: Tensor, exit_layers: Sequence[int]) -> List[Consistency
 
 
 def examples(order: Tensor, count: int) -> Dict[str, List[int]]:
-    """Positions of the easiest and of the hardest rows, the hardest first."""
+    """Return positions of the easiest and of the hardest rows, the hardest first.
+
+    At most `count` of each; no row is among both.
+    """
     positions = order.tolist()
-    return {"easiest": positions[:count], "hardest": positions[::-1][:count]}
+    easiest = positions[: min(count, (len(positions) + 1) // 2)]
+    hardest = positions[len(easiest) :][::-1][:count]
+    return {"easiest": easiest, "hardest": hardest}

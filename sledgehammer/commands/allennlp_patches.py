@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Optional, TextIO, Union
 
 from allennlp.commands import evaluate as allennlp_evaluate
 from allennlp.commands import predict as allennlp_predict
-from allennlp.common.checks import ConfigurationError
+from allennlp.common.checks import ConfigurationError, check_for_gpu
 from allennlp.common.file_utils import open_compressed
 from allennlp.common.util import JsonDict
 from allennlp.models import Archive
@@ -24,6 +24,7 @@ from allennlp.models.archival import CONFIG_NAME, load_archive
 from sledgehammer.engine.manifest import MANIFEST, is_engine
 from sledgehammer.model.archives import load
 from sledgehammer.model.predictor import SledgehammerPredictor
+from sledgehammer.support.console import program
 
 
 def loader(command: str) -> Callable[..., Archive]:
@@ -43,13 +44,14 @@ def loader(command: str) -> Callable[..., Archive]:
         weights_file: Optional[str] = None,
     ) -> Archive:
         try:
+            check_for_gpu(cuda_device)
             if is_engine(str(archive_file)):
                 return load(str(archive_file), weights_file, cuda_device, overrides)  # type: ignore[arg-type]
             _check_folder(Path(archive_file))
         except ConfigurationError as error:
             if sys.argv[1:2] != [command]:
                 raise
-            raise SystemExit(f"allennlp {command}: error: {error.message}") from error
+            raise SystemExit(f"{program()} {command}: error: {error.message}") from error
         return load_archive(archive_file, cuda_device, overrides, weights_file)  # type: ignore[arg-type]
 
     return load_any

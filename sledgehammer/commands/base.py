@@ -21,6 +21,7 @@ from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.policy_config import configuration_errors, make_policy
 from sledgehammer.policies import ExitPolicy
 from sledgehammer.support.arguments import positive_int
+from sledgehammer.support.console import program
 from sledgehammer.support.files import replacing
 
 
@@ -43,7 +44,7 @@ class ArchiveCommand(Subcommand):
             self.name,
             help=description,
             description=description,
-            epilog=f"example:\n  {self.example}",
+            epilog=f"example:\n  {self.example.replace('allennlp', program())}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         subparser.add_argument("archive", help=self.archive_help)
@@ -88,7 +89,7 @@ class ArchiveCommand(Subcommand):
         try:
             self.run(arguments)
         except ConfigurationError as error:
-            print(f"allennlp {self.name}: error: {error.message}", file=sys.stderr)
+            print(f"{program()} {self.name}: error: {error.message}", file=sys.stderr)
             sys.exit(1)
 
 

@@ -2,15 +2,25 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any, Dict, List
 
 import torch
 from allennlp.commands.subcommand import Subcommand
+from allennlp.common.checks import ConfigurationError
+from torch import Tensor
 
 from sledgehammer.analysis.all_exits import ExitOutputs
 from sledgehammer.analysis.plots import check_plot, plot_reliability
-from sledgehammer.calibration import ExitCalibration, assess, fit_temperatures
+from sledgehammer.calibration import (
+    ROWS_PER_LABEL,
+    TEMPERATURE_BOUNDS,
+    ExitCalibration,
+    assess,
+    fit_temperatures,
+    is_at_bound,
+)
 from sledgehammer.commands.base import (
     ArchiveCommand,
     as_json,
@@ -43,8 +53,14 @@ class Calibrate(ArchiveCommand):
         "allennlp calibrate out/sst/model.tar.gz march.txt -o out/march.tar.gz --plot march.png"
     )
 
+    archive_help = "a trained archive (model.tar.gz), or its folder; not an exported model"
+
     def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
         self.add_new_archive(subparser)
+        subparser.add_argument(
+            "--few-rows", action="store_true",
+            help=f"fit temperatures though a label has fewer than {ROWS_PER_LABEL} rows",
+        )  # fmt: skip
         subparser.add_argument(
             "--report", type=Path, metavar="FILE.json", help="the table, as JSON"
         )
@@ -62,6 +78,8 @@ class Calibrate(ArchiveCommand):
         model = opened.model
         before = model.temperatures.tolist()
         assert outputs.label is not None
+        if not arguments.few_rows:
+            check_enough_rows(outputs.label, model.labels)
         after = fit_temperatures(outputs.logits, outputs.label)
         exits = _compare(outputs, model.exit_layers, before, after)
         print_table([row for layer, states in exits.items() for row in _table_rows(layer, states)])
@@ -71,7 +89,7 @@ class Calibrate(ArchiveCommand):
             "exits": exits,
         }
         model.temperatures.copy_(torch.tensor(after))
-        report["warnings"] = _warnings(model, outputs)
+        report["warnings"] = _warnings(model, outputs) + warn_at_bounds(after, model.exit_layers)
         content = json.dumps(as_json(report), indent=2).encode()
         shares = exit_shares(model.calibrated(outputs.logits).cpu().numpy())
         weights = {
@@ -103,6 +121,42 @@ def _warnings(model: ExitClassifier, outputs: ExitOutputs) -> List[str]:
     found = warn_if_seen(model, outputs.hashes, consequences)
     chosen_on = len(model.seen.threshold)
     return found + warn_of_choice(model.choice, model.conditions(), chosen_on)
+
+
+def check_enough_rows(label: Tensor, names: List[str]) -> None:
+    """Raise a `ConfigurationError` if a label has fewer than `ROWS_PER_LABEL` rows.
+
+    # Parameters
+
+    label : `Tensor`
+        Shape (rows,): indices into `names`.
+    """
+    counts = label.bincount(minlength=len(names)).tolist()
+    few = [f"{count} of {name}" for name, count in zip(names, counts) if count < ROWS_PER_LABEL]
+    if few:
+        raise ConfigurationError(
+            f"too few rows to fit temperatures to: {', '.join(few)}; {ROWS_PER_LABEL} of each "
+            "label are needed (--few-rows fits them all the same)"
+        )
+
+
+def warn_at_bounds(temperatures: List[float], layers: List[int]) -> List[str]:
+    """Say so if a temperature is at a bound of the search."""
+    low, high = TEMPERATURE_BOUNDS
+    messages = [
+        f"the temperature of the exit at layer {layer} is at the bound of the search "
+        f"({low:g} to {high:g}): "
+        + (
+            "its answers tell nothing of these labels"
+            if temperature > 1
+            else "it answers all of these rows rightly, and is made sure of everything"
+        )
+        for layer, temperature in zip(layers, temperatures)
+        if is_at_bound(temperature)
+    ]
+    for message in messages:
+        print(f"warning: {message}", file=sys.stderr)
+    return messages
 
 
 def _compare(

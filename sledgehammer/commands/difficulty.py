@@ -16,6 +16,8 @@ from sledgehammer.dataset_readers.base import Row
 from sledgehammer.model.archives import Opened
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.policy_config import configuration_errors
+from sledgehammer.support.arguments import natural_number
+from sledgehammer.support.console import print_anything
 from sledgehammer.support.files import check_writable, replacing
 
 
@@ -37,7 +39,9 @@ class Difficulty(ArchiveCommand):
             "--threshold", "--setting", type=float, metavar="T", dest="setting",
             help="a threshold, or what else the policy goes by, that is not the archive's own",
         )  # fmt: skip
-        subparser.add_argument("--examples", type=int, default=3, metavar="N", help="of each kind")
+        subparser.add_argument(
+            "--examples", type=natural_number, default=3, metavar="N", help="of each kind"
+        )
 
     def run(self, arguments: argparse.Namespace) -> None:
         if arguments.output:
@@ -46,11 +50,13 @@ class Difficulty(ArchiveCommand):
             arguments, labelled=False, check=functools.partial(_use_setting, arguments.setting)
         )
         ranking = Ranking(opened, rows, outputs)
-        ranking.print_summary(arguments.examples)
+        # The file first: a terminal may not be able to show what it can hold.
         if arguments.output:
             with replacing(arguments.output) as partial:
                 lines = (json.dumps(as_json(line), ensure_ascii=False) for line in ranking.lines())
                 partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        print_anything()
+        ranking.print_summary(arguments.examples)
 
 
 def _use_setting(value: Optional[float], model: ExitClassifier) -> None:
@@ -130,7 +136,8 @@ class Ranking:
         if self._correct is not None and len(self._layers) > 1:
             self._print_consistency(self._correct)
         for kind, positions in difficulty.examples(self.order, examples).items():
-            print(f"\n{kind}:")
+            if positions:
+                print(f"\n{kind}:")
             for position in positions:
                 print(f"  {self._example(position)}")
 

@@ -11,8 +11,9 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import run_all_exits
-from sledgehammer.calibration import fit_temperatures
+from sledgehammer.calibration import ROWS_PER_LABEL, fit_temperatures
 from sledgehammer.commands.base import ArchiveCommand
+from sledgehammer.commands.calibrate import check_enough_rows, warn_at_bounds
 from sledgehammer.commands.export_choice import AUTO, candidates_of, export_fastest
 from sledgehammer.commands.export_verification import verify
 from sledgehammer.commands.seen_rows import warn_if_seen, warn_of_choice
@@ -55,6 +56,10 @@ class ExportCommand(ArchiveCommand):
             "--recalibrate", metavar="DATA", help="fit the temperatures to the exported exits"
         )
         subparser.add_argument(
+            "--few-rows", action="store_true",
+            help=f"fit temperatures though a label has fewer than {ROWS_PER_LABEL} rows",
+        )  # fmt: skip
+        subparser.add_argument(
             "--ranges", metavar="DATA",
             help="rows to take the ranges of activations from (openvino int8; no labels needed)",
         )  # fmt: skip
@@ -84,7 +89,7 @@ class ExportCommand(ArchiveCommand):
             else:
                 manifest = export_fastest(arguments.archive, opened, formats, folder, ranges)
             if data["recalibrate"]:
-                manifest = _recalibrate(folder, manifest, data["recalibrate"], arguments.batch_size)
+                manifest = _recalibrate(folder, manifest, data["recalibrate"], arguments)
             if data["verify"]:
                 found = verify(
                     opened, folder, data["verify"], arguments.verify, arguments.batch_size
@@ -119,12 +124,17 @@ def _rows(opened: Opened, path: Optional[str], json_lines: bool, labelled: bool)
     return read_rows(opened.reader, path, json_lines, labelled) if path else []
 
 
-def _recalibrate(folder: Path, manifest: Manifest, rows: List[Row], batch_size: int) -> Manifest:
+def _recalibrate(
+    folder: Path, manifest: Manifest, rows: List[Row], arguments: argparse.Namespace
+) -> Manifest:
     """Write the temperatures that fit the exported exits; the manifest with them."""
     exported = open_archive(str(folder))
-    outputs = run_all_exits(exported.model, exported.reader, rows, batch_size)
+    outputs = run_all_exits(exported.model, exported.reader, rows, arguments.batch_size)
     assert outputs.label is not None
+    if not arguments.few_rows:
+        check_enough_rows(outputs.label, manifest.labels)
     temperatures = fit_temperatures(outputs.logits, outputs.label)
+    warn_at_bounds(temperatures, manifest.exit_layers)
     seen = exported.model.seen
     surer = "the model is surer of them than of others; use other rows"
     warn_if_seen(exported.model, outputs.hashes, {"weights": surer, "threshold": surer})

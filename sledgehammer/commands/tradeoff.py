@@ -85,7 +85,8 @@ class TradeoffCommand(ArchiveCommand):
         add_seen_rows(choice)
         choice.add_argument(
             "--write", type=Path, metavar="NEW",
-            help="an archive with the chosen setting; with --engine an exported model with it",
+            help="an archive with the chosen setting; with --engine an exported model with it; not if "
+            "ARCHIVE is an exported model",
         )  # fmt: skip
         choice.add_argument("--force", action="store_true", help="overwrite NEW")
 

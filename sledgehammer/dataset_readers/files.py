@@ -1,13 +1,16 @@
 """Opening what a data path names, with errors that say where."""
 
-import json
 import os
 import tarfile
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.file_utils import cached_path
+
+from sledgehammer.support.downloads import cached
+from sledgehammer.support.jsonl import parse_line
 
 
 class Location(NamedTuple):
@@ -33,21 +36,29 @@ def local_path(path: str) -> Path:
     `ConfigurationError` if there is no such thing; it says what was looked for.
     """
     try:
-        found = Path(cached_path(path, extract_archive="!" in path))
-    except (OSError, ValueError) as error:
+        return cached(path, extract_archive="!" in path)
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        zlib.error,
+        tarfile.TarError,
+        zipfile.BadZipFile,
+    ) as error:
         raise missing(path, error) from error
-    return found
 
 
 def missing(path: str, error: object = None) -> ConfigurationError:
+    """The error for a path with nothing behind it, in one line."""
     looked_for = path if "://" in path else os.path.abspath(path)
-    detail = f" ({error})" if error else ""
+    detail = f" ({' '.join(str(error).split())})" if error else ""
     return ConfigurationError(f"no data at {path!r}: looked for {looked_for}{detail}")
 
 
 def decode(raw: bytes, location: Location) -> str:
+    """Return bytes as text, without a byte order mark if they are the first of a file."""
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8-sig" if location.line <= 1 else "utf-8")
     except UnicodeDecodeError as error:
         raise bad_row(location, f"not UTF-8 text: {error}") from error
 
@@ -68,12 +79,9 @@ def read_json_lines(path: str) -> Iterator[Tuple[Location, Dict[str, Any]]]:
     for location, line in read_lines(path):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise bad_row(location, f"not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise bad_row(location, f"expected a JSON object, got {type(row).__name__}")
+        row, problem = parse_line(line)
+        if problem:
+            raise bad_row(location, problem)
         yield location, row
 
 
@@ -85,12 +93,15 @@ def read_text_tree(path: str, folders: Tuple[str, ...]) -> List[Tuple[str, str]]
     """
     archive, bang, member = path.partition("!")
     source = local_path(archive)
-    if bang and tarfile.is_tarfile(source):
-        texts = list(_tar_members(source, path, member.strip("/"), folders))
+    if bang and source.is_file() and tarfile.is_tarfile(source):
+        try:
+            texts = list(_tar_members(source, path, member.strip("/"), folders))
+        except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+            raise bad_row(Location(archive), f"damaged, or cut short: {error}") from error
     else:
         root = local_path(path)
         texts = [
-            (f"{folder}/{file.stem}", decode(file.read_bytes(), Location(str(file))))
+            (f"{folder}/{file.stem}", decode(_content(file), Location(str(file))))
             for folder in folders
             for file in root.glob(f"{folder}/*.txt")
         ]
@@ -99,6 +110,13 @@ def read_text_tree(path: str, folders: Tuple[str, ...]) -> List[Tuple[str, str]]
         if folder not in found:
             raise ConfigurationError(f"{path!r}: no {folder}/*.txt files there")
     return texts
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise bad_row(Location(str(file)), f"cannot be read: {error.strerror}") from error
 
 
 def _tar_members(
@@ -115,3 +133,6 @@ def _tar_members(
             relative = name[len(root) :].lstrip("/")
             text = decode(content.read(), Location(f"{path.split('!')[0]}!{name}"))
             yield relative[: -len(".txt")], text
+        # On to the end, where a compressed file has its checksum.
+        while members.fileobj is not None and members.fileobj.read(1 << 20):
+            pass

@@ -7,7 +7,7 @@ from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.dataset_readers.base import Row, TransformerReader
 from sledgehammer.dataset_readers.files import bad_row, read_json_lines
-from sledgehammer.support.jsonl import texts_of
+from sledgehammer.support.jsonl import described, texts_of
 
 
 def json_rows(path: str, fields: List[str]) -> Iterator[Row]:
@@ -20,7 +20,7 @@ def json_rows(path: str, fields: List[str]) -> Iterator[Row]:
     for location, inputs in read_json_lines(path):
         label = inputs.get("label")
         if label is not None and not isinstance(label, str):
-            raise bad_row(location, f"field 'label' must be a string, got {label!r}")
+            raise bad_row(location, f"field 'label' must be a string, got {described(label)}")
         try:
             yield Row(texts_of(inputs, fields), label)
         except ValueError as error:

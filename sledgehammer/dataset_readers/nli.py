@@ -8,6 +8,7 @@ from allennlp_models.pair_classification.dataset_readers.snli import maybe_colla
 
 from sledgehammer.dataset_readers.base import Row, TextPairReader
 from sledgehammer.dataset_readers.files import Location, bad_row, read_json_lines
+from sledgehammer.support.jsonl import text_of
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ class MultiNliReader(SnliReader):
 def _string(row: Dict[str, Any], field: str, location: Location) -> str:
     if field not in row:
         raise bad_row(location, f"no field {field!r}")
-    if not isinstance(row[field], str):
-        raise bad_row(location, f"field {field!r} must be a string, got {row[field]!r}")
-    return row[field]
+    try:
+        return text_of(row, field)
+    except ValueError as error:
+        raise bad_row(location, str(error)) from error

@@ -66,6 +66,8 @@ class SstReader(SingleTextReader):
 def _parse(line: str, location: Location) -> Tree:
     try:
         return Tree.fromstring(line)
+    except RecursionError as error:
+        raise bad_row(location, "brackets are nested too deeply") from error
     except ValueError as error:
         reason = " ".join(str(error).split())
         raise bad_row(location, f"not a tree with balanced brackets: {reason}") from error

@@ -13,6 +13,7 @@ from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Optional, Tex
 
 from sledgehammer.engine.engine import Engine
 from sledgehammer.engine.lines import TRUNCATED, LineFormat, Tally
+from sledgehammer.engine.manifest import EngineError
 from sledgehammer.engine.source import Entry, Item, Known
 from sledgehammer.policies import ExitPolicy
 from sledgehammer.support.files import replacing
@@ -111,6 +112,10 @@ def open_lines(path: str) -> TextIO:
     """Open text whose undecodable bytes are lone surrogates, by which bad lines are known.
 
     A byte order mark at the start is skipped.
+
+    # Raises
+
+    `OSError` if there is no such file, `EngineError` if there can be none.
     """
     options: Dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape"}
     if path == "-":
@@ -119,6 +124,8 @@ def open_lines(path: str) -> TextIO:
     openers: Dict[str, Callable[..., Any]] = {
         ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".lzma": lzma.open
     }  # fmt: skip
+    if "\0" in path:
+        raise EngineError(f"no file can have the name {path!r}")
     return openers.get(Path(path).suffix, open)(path, "rt", **options)
 
 

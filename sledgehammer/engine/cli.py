@@ -191,7 +191,7 @@ def _settings(parsed: argparse.Namespace, archive: bool = False) -> Dict[str, An
     text = parsed.predictor_args.strip()
     try:
         given = json.loads(text) if text else {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"--predictor-args is not JSON: {error}") from error
     known = set(settings_in(given, nulls=True)) if isinstance(given, dict) else set()
     if not isinstance(given, dict) or (set(given) - known and not archive):

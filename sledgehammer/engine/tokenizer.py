@@ -154,9 +154,9 @@ class Pieces:
         if excess <= 0:
             return Encoded(ids, type_ids, is_cut)
         text_of = encoding.sequence_ids  # None for special tokens
-        lengths = [text_of.count(text) for text in (0, 1)]
-        room = self._max_length - (len(ids) - sum(lengths))
-        left = list(longest_first(*lengths, room=room))
+        first, second = text_of.count(0), text_of.count(1)
+        room = self._max_length - (len(ids) - first - second)
+        left = list(longest_first(first, second, room))
         kept = []
         for position, text in enumerate(text_of):
             if text is not None:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, Dict, NamedTuple, Optional
 
 import torch
-from allennlp.common.checks import ConfigurationError
-from allennlp.common.file_utils import cached_path
+from allennlp.common.checks import ConfigurationError, check_for_gpu
 from allennlp.models import Archive, load_archive
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from sledgehammer.engine.manifest import read as read_manifest
 from sledgehammer.model import multi_exit  # noqa: F401
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.exported import load_exported
+from sledgehammer.support.downloads import cached
 from sledgehammer.support.files import check_folder, replacing
 
 _CONFIG = "config.json"
@@ -44,6 +44,7 @@ def open_archive(path: str, cuda_device: int = -1, overrides: str = "") -> Opene
 
     `ConfigurationError` if there is no archive, or it is no sledgehammer model's.
     """
+    check_for_gpu(cuda_device)
     file = path if is_engine(path) else str(archive_file(path))
     try:
         archive = load(file, cuda_device=cuda_device, overrides=overrides)
@@ -116,7 +117,7 @@ def archive_file(path: str) -> Path:
     `ConfigurationError` if there is none.
     """
     try:
-        found = Path(cached_path(path))
+        found = cached(path)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"no archive at {path!r}: {error}") from error
     if found.is_dir():
@@ -154,7 +155,13 @@ def copy_folder(path: str, name: str, directory: Path) -> None:
 
 
 def check_target(target: Path, source: str, force: bool) -> None:
-    """Raise a `ConfigurationError` if an archive must not be written to `target`."""
+    """Raise a `ConfigurationError` if an archive must not be written to `target`, or not from
+    `source`: an exported model can't be changed."""
+    if is_engine(source):
+        raise ConfigurationError(
+            f"{source!r} is an exported model, which can't be changed: give the archive that it "
+            "was exported from, and export the new one"
+        )
     check_folder(target)
     if target.exists():
         if target.samefile(archive_file(source)):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from sledgehammer.analysis.all_exits import run_all_exits
-from sledgehammer.calibration import nll
+from sledgehammer.calibration import is_at_bound, nll
 from sledgehammer.commands.calibrate import REPORT, Calibrate
+from sledgehammer.commands.tradeoff import TradeoffCommand
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.archives import open_archive
 from sledgehammer.policies import exit_shares
@@ -26,7 +27,7 @@ def test_new_archive_has_temperatures_that_fit_the_data(
     before = tiny_archive.read_bytes()
     run_command(
         Calibrate(), str(tiny_archive), TRAIN, "-o", str(target), "--report", str(report_file),
-        "--plot", str(tmp_path / "reliability.svg"),
+        "--plot", str(tmp_path / "reliability.svg"), "--few-rows",
     )  # fmt: skip
     assert tiny_archive.read_bytes() == before
     assert (tmp_path / "reliability.svg").stat().st_size > 1000
@@ -60,11 +61,39 @@ def test_new_archive_has_temperatures_that_fit_the_data(
 
 def test_it_can_be_calibrated_again(tiny_archive: Path, tmp_path: Path) -> None:
     once, twice = str(tmp_path / "once.tar.gz"), str(tmp_path / "twice.tar.gz")
-    run_command(Calibrate(), str(tiny_archive), TRAIN, "-o", once)
-    run_command(Calibrate(), once, str(FIXTURES / "sst/dev.txt"), "-o", twice)
+    run_command(Calibrate(), str(tiny_archive), TRAIN, "-o", once, "--few-rows")
+    run_command(Calibrate(), once, str(FIXTURES / "sst/dev.txt"), "-o", twice, "--few-rows")
     with tarfile.open(twice) as tar:
         assert tar.getnames().count(REPORT) == 1
         assert json.load(tar.extractfile(REPORT))["rows"] == 5  # type: ignore[arg-type]
+
+
+def test_an_exported_model_is_refused_at_once(
+    tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for command, option in ((Calibrate(), "-o"), (TradeoffCommand(), "--write")):
+        wish = ["--min-accuracy", "0"] if option == "--write" else []
+        target = tmp_path / "new.tar.gz"
+        error = refused(command, capsys, tiny_engine, "missing.txt", option, target, *wish)
+        assert "is an exported model, which can't be changed" in error
+
+
+def test_a_temperature_at_a_bound_is_warned_of(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A single row is answered rightly by some exits, and wrongly by the others."""
+    data, report = tmp_path / "one.jsonl", tmp_path / "report.json"
+    data.write_text('{"text": "fun", "label": "positive"}\n')
+    run_command(
+        Calibrate(), str(tiny_archive), str(data), "--json-lines", "--few-rows",
+        "-o", str(tmp_path / "new.tar.gz"), "--report", str(report),
+    )  # fmt: skip
+    temperatures = [
+        e["after"]["temperature"] for e in json.loads(report.read_text())["exits"].values()
+    ]
+    error = capsys.readouterr().err
+    assert error.count("is at the bound of the search") == sum(map(is_at_bound, temperatures)) > 0
+    assert any("at the bound" in warning for warning in json.loads(report.read_text())["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -74,6 +103,7 @@ def test_it_can_be_calibrated_again(tiny_archive: Path, tmp_path: Path) -> None:
         (["{archive}", "missing.txt", "-o", "{tmp}/new.tar.gz"], "no data at 'missing.txt'"),
         (["{archive}", TRAIN, "-o", "{archive}", "--force"], "is the old archive"),
         (["{archive}", TRAIN, "-o", "{tmp}/there"], "exists: give another name, or --force"),
+        (["{archive}", TRAIN, "-o", "{tmp}/new.tar.gz"], "too few rows to fit temperatures to: "),
         (["{archive}", "{tmp}/there", "-o", "{tmp}/new.tar.gz"], "no rows in"),
         (["{archive}", TRAIN, "-o", "{tmp}/new.tar.gz", "--plot", "x.html"], "must end in one of"),
         (["{archive}", TRAIN, "-o", "{tmp}/new.tar.gz", "--report", "x"], "must end in one of"),

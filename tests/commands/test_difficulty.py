@@ -1,5 +1,6 @@
 """`allennlp difficulty` on a tiny archive."""
 
+import io
 import json
 from pathlib import Path
 
@@ -68,3 +69,31 @@ def test_mistakes_are_told_in_a_line_and_nothing_is_written(
     filled = [argument.format(tmp=tmp_path) for argument in arguments]
     assert message in refused(Difficulty(), capsys, tiny_archive, TRAIN, *filled)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_row_is_both_easy_and_hard(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    data = tmp_path / "texts.jsonl"
+    data.write_text('{"text": "fun"}\n{"text": "dull"}\n{"text": "odd"}\n')
+    run_command(Difficulty(), str(tiny_archive), str(data), "--json-lines", "--examples", "9")
+    shown = capsys.readouterr().out
+    assert [shown.count(f": {text}\n") for text in ("fun", "dull", "odd")] == [1, 1, 1]
+    with pytest.raises(SystemExit):
+        run_command(Difficulty(), str(tiny_archive), str(data), "--examples", "-1")
+    assert "must be at least 0, got -1" in capsys.readouterr().err
+
+
+def test_a_terminal_that_cannot_show_a_text_stops_nothing(
+    tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, target = tmp_path / "texts.jsonl", tmp_path / "ranked.jsonl"
+    data.write_text('{"text": "caf\u00e9"}\n', encoding="utf-8")
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", terminal)
+    run_command(
+        Difficulty(), str(tiny_archive), str(data), "--json-lines", "--output", str(target)
+    )  # fmt: skip
+    terminal.flush()
+    assert b"caf\\xe9" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
+    assert "caf\u00e9" in target.read_text(encoding="utf-8")

@@ -1,6 +1,8 @@
 """Opening what a data path names."""
 
+import socket
 import threading
+import time
 import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -53,3 +55,12 @@ def test_urls_and_archive_members(ag_news: AgNewsReader, server: str, tmp_path: 
     assert rows(ag_news, f"{tmp_path}/data.zip!data/train.csv") == expected
     with pytest.raises(ConfigurationError, match="no data at"):
         rows(ag_news, f"{tmp_path}/data.zip!data/absent.csv")
+
+
+def test_a_server_that_is_not_there_is_not_waited_for(ag_news: AgNewsReader) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        begun = time.monotonic()
+        with pytest.raises(ConfigurationError, match="no data at 'http"):
+            rows(ag_news, f"http://127.0.0.1:{closed.getsockname()[1]}/train.csv")
+    assert time.monotonic() - begun < 10

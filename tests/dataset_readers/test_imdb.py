@@ -48,6 +48,30 @@ def test_undecodable_review_is_named(imdb: ImdbReader, tmp_path: Path) -> None:
         rows(imdb, tmp_path)
 
 
+def test_a_damaged_archive_and_a_folder_named_like_a_review(
+    imdb: ImdbReader, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "imdb.tar.gz", "w:gz") as archive:
+        archive.add(IMDB / "test", "aclImdb/test")
+    whole = (tmp_path / "imdb.tar.gz").read_bytes()
+    for size in (len(whole) // 2, len(whole) - 20):
+        (tmp_path / "cut.tar.gz").write_bytes(whole[:size])
+        with pytest.raises(ConfigurationError, match="cut.tar.gz: damaged, or cut short"):
+            rows(imdb, f"{tmp_path}/cut.tar.gz!aclImdb/test")
+    with pytest.raises(ConfigurationError, match="no data at"):
+        rows(imdb, f"{tmp_path}!aclImdb/test")
+    (tmp_path / "neg/0_1.txt").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="0_1.txt: cannot be read: Is a directory"):
+        rows(imdb, tmp_path)
+
+
+def test_a_byte_order_mark_is_no_text(imdb: ImdbReader, tmp_path: Path) -> None:
+    for label in ("neg", "pos"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "0_1.txt").write_bytes(b"\xef\xbb\xbffine")
+    assert [row.texts for row in rows(imdb, tmp_path)] == [["fine"], ["fine"]]
+
+
 def test_folder_of_something_else(imdb: ImdbReader) -> None:
     with pytest.raises(ConfigurationError, match=r"no neg/\*.txt files"):
         rows(imdb, FIXTURES)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, List, Type
 
 import pytest
+from allennlp.common.checks import ConfigurationError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,3 +79,17 @@ def test_never_loses_or_duplicates_a_row(
     assert [(row.label, *row.texts) for row in found] == [row[:3] for row in kept]
     if reader_class is MultiNliReader:
         assert [row.metadata for row in found] == [{"genre": row[3]} for row in kept]
+
+
+@pytest.mark.parametrize("depth", [70, 985, 100_000])
+def test_deep_json_and_lone_surrogates_are_bad_rows(tmp_path: Path, depth: int) -> None:
+    reader, file = SnliReader(model_name=TINY_BERT), tmp_path / "in.jsonl"
+    for value, message in (
+        ("[" * depth + "]" * depth, "line 1: .*nested deeper than 64 levels"),
+        ('"\\ud800"', "line 1: field 'sentence1' has a lone surrogate"),
+    ):
+        file.write_text(
+            f'{{"gold_label": "neutral", "sentence1": {value}, "sentence2": "a boy"}}\n'
+        )
+        with pytest.raises(ConfigurationError, match=message):
+            rows(reader, file)
