@@ -114,7 +114,7 @@ def test_float32_changes_nothing(tiny_archive: Path, tmp_path: Path) -> None:
 
 def test_temperatures_are_fitted_to_the_exported_exits(tiny_archive: Path, tmp_path: Path) -> None:
     run(tiny_archive, tmp_path / "old")
-    run(tiny_archive, tmp_path / "new", "--precision", "int8", "--recalibrate", TRAIN)
+    run(tiny_archive, tmp_path / "new", "--precision", "int8", "--recalibrate", TRAIN, "--few-rows")
     old, new = (engine.load(tmp_path / name).manifest for name in ("old", "new"))
     assert old.temperatures != new.temperatures
     seen = json.loads((tmp_path / "new/seen.json").read_text())
