@@ -201,7 +201,7 @@ def test_an_export_carries_the_rows_and_the_choice(
     assert len(opened.model.seen.weights) == 9
     for name, more, told in (
         ("int8", ["--precision", "int8"], "the number format float32, not onnx int8"),
-        ("new", ["--recalibrate", TRAIN], "other temperatures"),
+        ("new", ["--recalibrate", TRAIN, "--few-rows"], "other temperatures"),
     ):
         run(chosen, tmp_path / name, *more)
         message = f"with {told}: the choice no longer stands, and its guarantee"
@@ -217,7 +217,7 @@ def test_a_threshold_chosen_for_recalibrated_exits_is_written_beside_them(
 ) -> None:
     """The engine's temperatures and the rows that fitted them stay with its threshold."""
     engine_folder, new = tmp_path / "int8", tmp_path / "new"
-    run(tiny_archive, engine_folder, "--precision", "int8", "--recalibrate", DEV)
+    run(tiny_archive, engine_folder, "--precision", "int8", "--recalibrate", DEV, "--few-rows")
     run_command(
         TradeoffCommand(), str(tiny_archive), HELD_OUT, "--engine", str(engine_folder),
         "--max-inconsistency", "0.9", "--delta", "0.5", "--write", str(new),

@@ -163,7 +163,9 @@ def test_rows_used_twice_are_pointed_out(
     tradeoff(tiny_archive, HELD_OUT, "--min-speedup", 1, "--write", chosen)
     (warning,) = report(tmp_path, chosen, HELD_OUT)["warnings"]
     assert warning.startswith("9 of the 9 rows were also used to choose the threshold")
-    run_command(Calibrate(), str(chosen), HELD_OUT, "-o", str(tmp_path / "calibrated.tar.gz"))
+    run_command(
+        Calibrate(), str(chosen), HELD_OUT, "-o", str(tmp_path / "calibrated.tar.gz"), "--few-rows"
+    )
     assert "9 of the 9 rows were also used to choose the threshold" in capsys.readouterr().err
 
 
@@ -295,7 +297,7 @@ def test_a_choice_no_longer_stands_when_something_changes(
     assert (choice.rows, choice.data, choice.delta) == (9, HELD_OUT, 0.5)
     assert open_archive(str(tiny_archive)).model.choice is None
     assert "no longer stands" not in caplog.text
-    run_command(Calibrate(), str(chosen), TRAIN, "-o", str(calibrated))
+    run_command(Calibrate(), str(chosen), TRAIN, "-o", str(calibrated), "--few-rows")
     told = capsys.readouterr().err
     assert "with other temperatures: the choice no longer stands, and its guarantee" in told
     open_archive(str(calibrated))
@@ -397,6 +399,6 @@ def test_an_exported_model_of_another_archive_is_refused(
     tiny_archive: Path, tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     other = tmp_path / "other.tar.gz"
-    run_command(Calibrate(), str(tiny_archive), TRAIN, "-o", str(other))
+    run_command(Calibrate(), str(tiny_archive), TRAIN, "-o", str(other), "--few-rows")
     error = refused(TradeoffCommand(), capsys, other, TRAIN, "--engine", tiny_engine)
     assert "was not exported from" in error
