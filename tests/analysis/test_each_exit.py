@@ -89,7 +89,7 @@ def test_thresholds_replay_as_the_policy_does(population: Tradeoff) -> None:
     own = Tradeoff(
         population.probs, population.label, population.exit_layers, population.full_layers, policy
     )
-    answered = own.policy.replay(own._evidence)
+    answered = own.policy.replay(own.evidence)
     np.testing.assert_array_equal(answered, stopped_at(population.confidence[:, :2], thresholds))
     point = population.with_thresholds(thresholds)
     assert point.figures()["thresholds"] == thresholds
