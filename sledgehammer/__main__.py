@@ -5,16 +5,24 @@
 
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from typing import List
 
 from sledgehammer import __version__
-from sledgehammer.engine import cli
 from sledgehammer.support.console import NOISY, VERBOSE, silence_libraries
 from sledgehammer.support.missing_allennlp import require_allennlp
+from sledgehammer.support.signals import ending_on_signals
 
 
 def main() -> None:
     """Run `sledgehammer COMMAND ARGUMENTS`."""
-    arguments = [argument for argument in sys.argv[1:] if argument != VERBOSE]
+    with ending_on_signals():
+        _run([argument for argument in sys.argv[1:] if argument != VERBOSE])
+
+
+def _run(arguments: List[str]) -> None:
+    # Within the block: a signal that comes while libraries are imported ends the process too.
+    from sledgehammer.engine import cli
+
     if arguments[:1] == ["--version"]:
         print(versions())
         return

@@ -15,6 +15,7 @@ from sledgehammer.commands import (  # noqa: E402,F401
     one_line_errors,
     prune,
     tradeoff,
+    training_patches,
 )
 from sledgehammer.model import multi_exit, predictor  # noqa: E402,F401
 from sledgehammer.training import callbacks, data_loader  # noqa: E402,F401

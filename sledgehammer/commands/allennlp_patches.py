@@ -1,14 +1,16 @@
 """What is replaced in AllenNLP's own `predict` and `evaluate`.
 
-Both take exported models too, and `predict` gives an answer for every line: AllenNLP's own passes
-over blank lines and stops at bytes that are not UTF-8, so that outputs no longer stand beside their
-inputs. It parses the command line before it loads plugins, so that a subcommand can't be replaced
+Both take exported models too, open archives as our own commands do, and write their files whole or
+not at all. `predict` gives an answer for every line: AllenNLP's own passes over blank lines and
+stops at bytes that are not UTF-8, so that outputs no longer stand beside their inputs. It parses the command line before it loads plugins, so that a subcommand can't be replaced
 by another; what reads the lines can.
 """
 
+import argparse
 import io
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any, Callable, Dict, Optional, TextIO, Union
@@ -19,12 +21,15 @@ from allennlp.common.checks import ConfigurationError, check_for_gpu
 from allennlp.common.file_utils import open_compressed
 from allennlp.common.util import JsonDict
 from allennlp.models import Archive
-from allennlp.models.archival import CONFIG_NAME, load_archive
+from allennlp.models.archival import CONFIG_NAME
+from allennlp.predictors import Predictor
 
+from sledgehammer.commands.errors import as_command
 from sledgehammer.engine.manifest import MANIFEST, is_engine
 from sledgehammer.model.archives import load
 from sledgehammer.model.predictor import SledgehammerPredictor
 from sledgehammer.support.console import program
+from sledgehammer.support.files import check_folder, replacing
 
 
 def loader(command: str) -> Callable[..., Archive]:
@@ -45,14 +50,13 @@ def loader(command: str) -> Callable[..., Archive]:
     ) -> Archive:
         try:
             check_for_gpu(cuda_device)
-            if is_engine(str(archive_file)):
-                return load(str(archive_file), weights_file, cuda_device, overrides)  # type: ignore[arg-type]
-            _check_folder(Path(archive_file))
+            if not is_engine(str(archive_file)):
+                _check_folder(Path(archive_file))
+            return load(str(archive_file), weights_file, cuda_device, overrides)  # type: ignore[arg-type]
         except ConfigurationError as error:
             if sys.argv[1:2] != [command]:
                 raise
             raise SystemExit(f"{program()} {command}: error: {error.message}") from error
-        return load_archive(archive_file, cuda_device, overrides, weights_file)  # type: ignore[arg-type]
 
     return load_any
 
@@ -69,11 +73,25 @@ def _check_folder(path: Path) -> None:
 class LineManager(allennlp_predict._PredictManager):
     """Gives a `SledgehammerPredictor` every line; for other predictors all is as before.
 
-    Bad lines show in the exit code.
+    The output file appears when it is whole, or is written to as the answers come where it is no
+    regular file. Bad lines show in the exit code.
     """
 
+    def __init__(
+        self, predictor: Predictor, input_file: str, output_file: Optional[str], *others: Any,
+        **named: Any,
+    ) -> None:  # fmt: skip
+        self._target = output_file
+        with as_command("predict"):
+            super().__init__(predictor, input_file, None, *others, **named)
+
     def run(self) -> None:
-        super().run()
+        with as_command("predict"), ExitStack() as stack:
+            if self._target is not None:
+                partial = stack.enter_context(replacing(Path(self._target)))
+                file = stack.enter_context(open(partial, "w", encoding="utf-8"))
+                self._output_file = file
+            super().run()
         if isinstance(self._predictor, SledgehammerPredictor) and (
             code := self._predictor.finish()
         ):
@@ -95,6 +113,44 @@ def _open(path: str) -> TextIO:
     return open_compressed(path, errors="surrogateescape")
 
 
+_get_predictor = allennlp_predict._get_predictor
+_evaluate_from_archive = allennlp_evaluate.evaluate_from_archive
+
+
+def get_predictor(args: argparse.Namespace) -> Predictor:
+    """Do what AllenNLP's function does, once it is sure that the output can be written."""
+    with as_command("predict"):
+        if args.output_file:
+            check_folder(Path(args.output_file))
+        return _get_predictor(args)
+
+
+def evaluate_from_archive(
+    archive_file: Union[str, "PathLike[str]"],
+    input_file: str,
+    metrics_output_file: Optional[str] = None,
+    predictions_output_file: Optional[str] = None,
+    **options: Any,
+) -> Dict[str, Any]:
+    """Do what AllenNLP's function does; the files appear when they are whole."""
+    with as_command("evaluate"), ExitStack() as stack:
+        outputs = [metrics_output_file, predictions_output_file]
+        for file in ",".join(filter(None, outputs)).split(","):
+            if file:
+                check_folder(Path(file))
+        if options.get("auto_names", "NONE") == "NONE":
+            outputs = [files and _partials(stack, files) for files in outputs]
+        return _evaluate_from_archive(archive_file, input_file, outputs[0], outputs[1], **options)
+
+
+def _partials(stack: ExitStack, files: str) -> str:
+    """Return what stands for a list of files while they are written."""
+    names = files.split(",")
+    return ",".join(str(stack.enter_context(replacing(Path(name)))) for name in names)
+
+
 allennlp_predict._PredictManager = LineManager  # type: ignore[misc]
+allennlp_predict._get_predictor = get_predictor
 allennlp_predict.load_archive = loader("predict")
+allennlp_evaluate.evaluate_from_archive = evaluate_from_archive  # type: ignore[assignment]
 allennlp_evaluate.load_archive = loader("evaluate")

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import logging
 import os
-import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
@@ -14,6 +13,7 @@ from allennlp.common.checks import ConfigurationError
 from tabulate import tabulate
 
 from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits
+from sledgehammer.commands.errors import told_in_a_line
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.archives import Opened, check_exported_from, open_archive
@@ -86,11 +86,8 @@ class ArchiveCommand(Subcommand):
         logging.getLogger().setLevel(logging.WARNING)
         # Tokenisers complain at every fork once they have used threads.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        try:
+        with told_in_a_line(f"{program()} {self.name}"):
             self.run(arguments)
-        except ConfigurationError as error:
-            print(f"{program()} {self.name}: error: {error.message}", file=sys.stderr)
-            sys.exit(1)
 
 
 def open_and_run(

@@ -108,7 +108,13 @@ class Calibrate(ArchiveCommand):
             )
         if arguments.report:
             write_json(report, arguments.report)
-        write_changed(arguments.archive, arguments.output, weights, extra={REPORT: content})
+        write_changed(
+            arguments.archive,
+            arguments.output,
+            weights,
+            overwrite=arguments.force,
+            extra={REPORT: content},
+        )
         print(f"\nnew archive: {arguments.output}")
 
 

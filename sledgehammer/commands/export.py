@@ -83,7 +83,7 @@ class ExportCommand(ArchiveCommand):
             for name in ("verify", "recalibrate", "ranges")
         }
         ranges = range_batches(opened, data["ranges"]) if needs_calibration else None
-        with replacing_folder(target) as folder:
+        with replacing_folder(target, arguments.force) as folder:
             if len(formats) == 1:
                 manifest = export(arguments.archive, opened, formats[0], folder, ranges).manifest
             else:

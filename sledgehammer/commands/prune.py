@@ -164,7 +164,9 @@ class Prune(ArchiveCommand):
         }
         if arguments.report:
             write_json(report, arguments.report)
-        write_changed(arguments.archive, arguments.output, weights, extra=extra)
+        write_changed(
+            arguments.archive, arguments.output, weights, overwrite=arguments.force, extra=extra
+        )
         print(f"\nnew archive: {arguments.output}")
 
 

@@ -238,12 +238,14 @@ def _write_model(
     policy = chosen.policy.config()
     if arguments.engine:
         source = Path(arguments.engine)
-        write_with_choice(source, arguments.write, policy, model.seen.as_lists(), choice)
+        write_with_choice(
+            source, arguments.write, policy, model.seen.as_lists(), choice, arguments.force
+        )
         print(f"\nexported model: {arguments.write}")
         return
     weights = {f"seen.{name}": getattr(model.seen, name) for name in PURPOSES}
     write_changed(
         arguments.archive, arguments.write, weights, policy, {CHOICE: choice_bytes(choice)},
-        arguments.dtype,
+        arguments.dtype, overwrite=arguments.force,
     )  # fmt: skip
     print(f"\nnew archive: {arguments.write}")

@@ -9,6 +9,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from allennlp.common.checks import ConfigurationError
 
+from sledgehammer.support import tars
 from sledgehammer.support.downloads import cached
 from sledgehammer.support.jsonl import parse_line
 
@@ -36,6 +37,8 @@ def local_path(path: str) -> Path:
     `ConfigurationError` if there is no such thing; it says what was looked for.
     """
     try:
+        if "!" in path:
+            _check_archive(cached(path.partition("!")[0]))
         return cached(path, extract_archive="!" in path)
     except (
         OSError,
@@ -46,6 +49,15 @@ def local_path(path: str) -> Path:
         zipfile.BadZipFile,
     ) as error:
         raise missing(path, error) from error
+
+
+def _check_archive(path: Path) -> None:
+    """Raise a `ValueError` for a tar file with members that should not be extracted.
+
+    `cached_path` has checks of its own, which let `../pathtest...` through.
+    """
+    if path.is_file() and tarfile.is_tarfile(path):
+        tars.check(path)
 
 
 def missing(path: str, error: object = None) -> ConfigurationError:

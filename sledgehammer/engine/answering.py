@@ -98,8 +98,12 @@ def answer_lines(
         print(f"warning: {problem}", file=sys.stderr)
     reader = LineReader(format, policy)
     with contextlib.ExitStack() as stack:
-        lines = stack.enter_context(open_lines(source))
-        write = _writer(stack, destination, flush=not Path(source).is_file())
+        is_file = Path(source).is_file()
+        lines = open_lines(source)
+        # Of what is no file a thread reads ahead, and closing would wait until it has a line.
+        if is_file:
+            stack.enter_context(lines)
+        write = _writer(stack, destination, flush=not is_file)
         for answer in engine.stream(reader.entries(lines), **schedule, **settings):
             write(json.dumps(reader.complete(answer)) + "\n")
         sys.stdout.flush()

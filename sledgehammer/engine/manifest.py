@@ -11,17 +11,29 @@ segments/      one graph an exit: the layers since the last exit, and its head
 import dataclasses
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+from sledgehammer.engine.manifest_checks import problem_in
 from sledgehammer.policies import CHOICE, Choice, Conditions
 
 MANIFEST = "engine.json"
-FORMAT = 2
-"""Goes up when older code could not read what newer code writes. 1 had a threshold for a policy."""
+FORMAT = 3
+"""Goes up when older code could not read what newer code writes. 1 had a threshold for a policy;
+up to 2 there was no checksum of the manifest itself."""
+
+CHECKSUM = "sha256"
+"""The entry with the manifest's own checksum, over all other entries."""
 
 TOKENIZER = "transformer/tokenizer.json"
+
+_ALSO_READ = ("config.json", "seen.json", CHOICE)
+"""Files that AllenNLP's commands read where they are there."""
+
+_LARGEST = 1 << 26
+"""Bytes that a manifest may have."""
 
 
 class EngineError(ValueError):
@@ -148,36 +160,38 @@ def write(directory: Path, manifest: Manifest) -> None:
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
-    content = {"format": FORMAT, **dataclasses.asdict(manifest), "files": files}
+    content = sealed({"format": FORMAT, **dataclasses.asdict(manifest), "files": files})
     (directory / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def sealed(content: Dict[str, Any]) -> Dict[str, Any]:
+    """Return the entries of a manifest with the checksum that they need."""
+    bare = {name: value for name, value in content.items() if name != CHECKSUM}
+    canonical = json.dumps(bare, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return {**bare, CHECKSUM: hashlib.sha256(canonical.encode()).hexdigest()}
+
+
 def read(directory: Path) -> Manifest:
-    """The manifest of a directory whose files are all as they were written.
+    """Return the manifest of a directory whose files are all as they were written.
 
     # Raises
 
-    `EngineError` if there is none, it is of another format, or a file is missing or changed.
+    `EngineError` if there is none, it is of another format, an entry is not what it may be, or it
+    or a file is missing or changed.
     """
+    file = directory / MANIFEST
+    content = _content(directory)
     try:
-        content = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise EngineError(f"{directory} is no exported model: it has no {MANIFEST}") from error
-    except ValueError as error:
-        raise EngineError(f"{directory / MANIFEST} is damaged: {error}") from error
-    found = content.pop("format", None) if isinstance(content, dict) else None
-    if found == 1:
-        content["policy"] = {"type": "confidence", "threshold": content.pop("threshold", None)}
-    elif found != FORMAT:
-        raise EngineError(
-            f"{directory / MANIFEST} is of format {found!r}, this version of sledgehammer reads "
-            f"formats 1 and {FORMAT}: export the archive again"
-        )
-    try:
+        _upgrade(content, file)
         manifest = _named_by_kind(Manifest(**content))
-        _check_files(directory, manifest)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise EngineError(f"{directory / MANIFEST} is damaged: {error}") from error
+        problem = problem_in(vars(manifest))
+    except EngineError:
+        raise
+    except (TypeError, ValueError, KeyError, RecursionError) as error:
+        raise EngineError(f"{file} is damaged: {error}") from error
+    if problem:
+        raise EngineError(f"{file} is damaged: {problem}")
+    _check_files(directory, manifest)
     return manifest
 
 
@@ -193,6 +207,43 @@ def _named_by_kind(manifest: Manifest) -> Manifest:
     return dataclasses.replace(manifest, activation_scales="model")
 
 
+def _content(directory: Path) -> Dict[str, Any]:
+    file = directory / MANIFEST
+    if not is_engine(directory):  # what is no regular file may never end
+        raise EngineError(f"{directory} is no exported model: it has no {MANIFEST}")
+    try:
+        if file.stat().st_size > _LARGEST:
+            raise ValueError(f"it is larger than {_LARGEST} bytes")
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EngineError(f"cannot read {file}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise EngineError(f"{file} is damaged: {error}") from error
+    if not isinstance(content, dict):
+        raise EngineError(f"{file} is damaged: it is no object")
+    return content
+
+
+def _upgrade(content: Dict[str, Any], file: Path) -> None:
+    """Check the entries that say how the others are to be read, and take them out."""
+    version = content.pop("format", None)
+    if version == FORMAT:
+        checksum = content.pop(CHECKSUM, None)
+        if checksum != sealed({"format": FORMAT, **content})[CHECKSUM]:
+            raise EngineError(f"{file} is damaged: it is not what was written; export it again")
+    elif version == 1:
+        content["policy"] = {"type": "confidence", "threshold": content.pop("threshold", None)}
+    elif version != 2:
+        raise EngineError(
+            f"{file} is of format {_shown(version)}, this version of sledgehammer reads formats "
+            f"1 to {FORMAT}: export the archive again"
+        )
+
+
+def _shown(version: Any) -> str:
+    return repr(version) if isinstance(version, (int, float, type(None))) else "unknown"
+
+
 def sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -202,15 +253,16 @@ def sha256(path: Path) -> str:
 
 
 def _check_files(directory: Path, manifest: Manifest) -> None:
-    unlisted = {*manifest.segments, TOKENIZER} - set(manifest.files)
+    present = {name for name in _ALSO_READ if os.path.lexists(directory / name)}
+    unlisted = {*manifest.segments, TOKENIZER, *present} - set(manifest.files)
     if unlisted:
         raise EngineError(f"{directory / MANIFEST} does not list {', '.join(sorted(unlisted))}")
-    root = directory.resolve()
+    root = os.path.realpath(directory)
     for name, expected in manifest.files.items():
         path = directory / name
-        if not path.resolve().is_relative_to(root):
+        if not os.path.realpath(path).startswith(os.path.join(root, "")):
             raise EngineError(f"{directory / MANIFEST} names a file outside of it: {name}")
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise EngineError(f"{directory} is incomplete: {name} is missing; export it again")
         if path.stat().st_size != expected["bytes"] or sha256(path) != expected["sha256"]:
             raise EngineError(

@@ -37,6 +37,7 @@ def write_with_choice(
     policy: Dict[str, Any],
     seen: Dict[str, List[int]],
     choice: Choice,
+    overwrite: bool = True,
 ) -> None:
     """Write a copy of an exported model with another policy.
 
@@ -51,6 +52,8 @@ def write_with_choice(
         Fingerprints, as of `SeenRows.as_lists`.
     choice : `Choice`
         What the policy's setting was chosen for.
+    overwrite : `bool`, optional (default = `True`)
+        Whether a model that has appeared at `target` meanwhile is replaced.
 
     # Raises
 
@@ -60,7 +63,7 @@ def write_with_choice(
         manifest = read(source)
     except EngineError as error:
         raise ConfigurationError(str(error)) from error
-    with replacing_folder(target) as folder:
+    with replacing_folder(target, overwrite) as folder:
         left_out = shutil.ignore_patterns(MANIFEST, _ABOUT_THE_OLD_POLICY)
         shutil.copytree(source, folder, ignore=left_out, dirs_exist_ok=True)
         config = folder / "config.json"

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import random
-import tarfile
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,10 +24,17 @@ from sledgehammer.export.segments import (
     token_inputs,
     walk,
 )
-from sledgehammer.model.archives import Opened, archive_file, changed_config, weights_sha256
+from sledgehammer.model.archives import (
+    Opened,
+    changed_config,
+    copy_folder,
+    read_member,
+    weights_sha256,
+)
 from sledgehammer.model.chosen_setting import choice_bytes
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.encoder import TokenTensors
+from sledgehammer.network.pretrained import SNAPSHOT
 from sledgehammer.policies import CHOICE, ConfidencePolicy, ExitPolicy
 
 RUNTIMES = {"onnx": ["fp32", "int8", "int8-dynamic"], "openvino": ["fp32", "bf16", "int8"]}
@@ -245,19 +251,10 @@ def _write_segments(
 
 def _copy_from_archive(archive: str, folder: Path, policy: Dict[str, Any]) -> None:
     """The config and the tokenizer, and nothing else of what an archive may hold."""
-    with tarfile.open(archive_file(archive), "r:*") as tar:
-        for member in tar:
-            wanted = member.name == "config.json" or Path(member.name).parent == Path("transformer")
-            if not member.isfile() or not wanted:
-                continue
-            content = tar.extractfile(member)
-            assert content is not None, "a regular file has content"
-            target = folder / member.name
-            target.parent.mkdir(exist_ok=True)
-            copied = content.read()
-            target.write_bytes(
-                changed_config(copied, policy) if member.name == "config.json" else copied
-            )
+    (folder / "config.json").write_bytes(
+        changed_config(read_member(archive, "config.json"), policy)
+    )
+    copy_folder(archive, SNAPSHOT, folder)
     if not (folder / TOKENIZER).is_file():
         raise ConfigurationError(
             f"{archive!r} has no {TOKENIZER}: train with include_in_archive: ['transformer']"

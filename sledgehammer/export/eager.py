@@ -1,7 +1,5 @@
 """An archive's own model behind the interface of exported ones: for streams, with pools."""
 
-import tempfile
-from pathlib import Path
 from typing import List, Sequence
 
 import torch
@@ -14,6 +12,7 @@ from sledgehammer.export.directory import describe
 from sledgehammer.export.segments import Segment, segments_of, token_inputs
 from sledgehammer.model.archives import Opened
 from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.support.owned import scratch_folder
 
 
 class TorchSegments:
@@ -56,8 +55,8 @@ def eager_engine(opened: Opened) -> Engine:
         opened, inputs, model.policy,
         runtime="torch", precision="fp32", segments=[], source={}, versions={},
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder, "tokenizer.json")
+    with scratch_folder() as folder:
+        file = folder / "tokenizer.json"
         reader.save_tokenizer(file)
         tokenizer = Tokenizer(
             file, manifest.max_length, inputs, manifest.pad_token_id, len(manifest.fields)

@@ -1,16 +1,19 @@
 """Opening archives with clear errors, and writing changed copies of them."""
 
+import glob
 import hashlib
 import io
 import json
-import tarfile
-import time
+import os
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Union
 
-import torch
 from allennlp.common.checks import ConfigurationError, check_for_gpu
+from allennlp.common.meta import META_NAME
 from allennlp.models import Archive, load_archive
+from allennlp.models.archival import CONFIG_NAME, get_weights_path
+from allennlp.models.model import _DEFAULT_WEIGHTS
 from torch import Tensor
 
 # `dataset_readers` and `multi_exit` register the classes that an archive names.
@@ -21,13 +24,18 @@ from sledgehammer.engine.manifest import read as read_manifest
 from sledgehammer.model import multi_exit  # noqa: F401
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.exported import load_exported
+from sledgehammer.model.weights import (
+    WeightsError,
+    check_weights,
+    read_weights,
+    write_weights,
+)
+from sledgehammer.support import tars
 from sledgehammer.support.downloads import cached
 from sledgehammer.support.files import check_folder, replacing
+from sledgehammer.support.owned import scratch_folder
 
-_CONFIG = "config.json"
 _WEIGHTS = "weights.th"
-# Older torch has no safe mode; it is only met on the stock stack.
-_SAFELY = {"weights_only": True} if hasattr(torch.serialization, "add_safe_globals") else {}
 
 
 class Opened(NamedTuple):
@@ -46,12 +54,7 @@ def open_archive(path: str, cuda_device: int = -1, overrides: str = "") -> Opene
     """
     check_for_gpu(cuda_device)
     file = path if is_engine(path) else str(archive_file(path))
-    try:
-        archive = load(file, cuda_device=cuda_device, overrides=overrides)
-    except (tarfile.TarError, EOFError, KeyError, OSError) as error:
-        raise ConfigurationError(f"{path!r} is no AllenNLP archive, or damaged: {error}") from error
-    except ConfigurationError as error:
-        raise ConfigurationError(f"cannot load {path!r}: {error.message}") from error
+    archive = load(file, cuda_device=cuda_device, overrides=overrides, name=path)
     model, reader = archive.model, archive.validation_dataset_reader
     if not isinstance(model, ExitClassifier):
         raise ConfigurationError(
@@ -67,32 +70,103 @@ def open_archive(path: str, cuda_device: int = -1, overrides: str = "") -> Opene
 
 
 def load(
-    path: str, weights_file: Optional[str] = None, cuda_device: int = -1, overrides: str = ""
+    path: str,
+    weights_file: Optional[str] = None,
+    cuda_device: int = -1,
+    overrides: str = "",
+    name: Optional[str] = None,
 ) -> Archive:
-    """AllenNLP's `load_archive`, which here takes the directory of an exported model too.
+    """Do what AllenNLP's `load_archive` does, for the directory of an exported model too.
+
+    The archive is extracted by `tars.extract`, so that nothing is written outside of a temporary
+    folder, and no code in its weights is run.
+
+    # Parameters
+
+    name : `str`, optional
+        What to call it in errors; `path` by default.
 
     # Raises
 
-    `ConfigurationError` for an exported model that is damaged, or where a GPU or other weights
-    are asked for.
+    `ConfigurationError` for what is damaged, or where its parts do not fit together; and for an
+    exported model where a GPU or other weights are asked for.
     """
-    if not is_engine(path):
-        return load_archive(path, cuda_device, overrides, weights_file)  # type: ignore[arg-type]
-    if cuda_device >= 0 or weights_file:
-        raise ConfigurationError(
-            f"{path!r} is an exported model: it runs on the CPU, with the weights it has"
-        )
-    return load_exported(Path(path), overrides)
+    if is_engine(path):
+        if cuda_device >= 0 or weights_file:
+            raise ConfigurationError(
+                f"{path!r} is an exported model: it runs on the CPU, with the weights it has"
+            )
+        with _told_as_unloadable(name or path):
+            return load_exported(Path(path), overrides)
+    file = _local(path)
+    with _told_as_unloadable(name or path):
+        if file.is_dir():
+            return _load_folder(file, weights_file, cuda_device, overrides)
+        with scratch_folder() as folder:
+            tars.extract(file, folder)
+            return _load_folder(folder, weights_file, cuda_device, overrides)
+
+
+def _load_folder(
+    folder: Path, weights_file: Optional[str], cuda_device: int, overrides: str
+) -> Archive:
+    if not (folder / CONFIG_NAME).is_file():
+        raise ConfigurationError(f"it has no {CONFIG_NAME}")
+    weights = Path(weights_file or get_weights_path(folder))
+    if not weights.is_file():
+        raise ConfigurationError(f"no weights: there is no {weights.name}")
+    try:
+        check_weights(weights)
+    except WeightsError as error:
+        raise ConfigurationError(f"{weights.name}: {error}") from error
+    return load_archive(folder, cuda_device, overrides, weights_file)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _told_as_unloadable(path: str) -> Iterator[None]:
+    """Turn whatever is raised while an archive is loaded into a line that names it.
+
+    A config can name any class with any arguments, and weights any tensors, so that what is wrong
+    with them shows as nearly any exception.
+    """
+    try:
+        yield
+    except tars.ArchiveError as error:
+        raise ConfigurationError(f"{path!r} is no AllenNLP archive, or damaged: {error}") from error
+    except ConfigurationError as error:
+        raise ConfigurationError(f"cannot load {path!r}: {_in_a_line(error.message)}") from error
+    except OSError as error:
+        told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise ConfigurationError(f"cannot load {path!r}: {told}") from error
+    except Exception as error:
+        told = _in_a_line(str(error)) or "without a message"
+        raise ConfigurationError(f"cannot load {path!r}: {type(error).__name__}, {told}") from error
+
+
+def _in_a_line(message: str, longest: int = 500) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+@contextmanager
+def _told_as_damaged(path: str) -> Iterator[None]:
+    try:
+        yield
+    except tars.ArchiveError as error:
+        raise ConfigurationError(f"{path!r} is no AllenNLP archive, or damaged: {error}") from error
 
 
 def weights_sha256(path: str) -> str:
-    """A fingerprint of an archive's weights."""
-    digest = hashlib.sha256()
-    with tarfile.open(archive_file(path), "r:*") as archive:
-        weights = archive.extractfile(_WEIGHTS)
-        assert weights is not None, "a regular file has content"
-        while block := weights.read(1 << 20):
-            digest.update(block)
+    """Return a fingerprint of an archive's weights."""
+    digest = None
+    with _told_as_damaged(path):
+        for member in tars.members(archive_file(path)):
+            if member.name == _WEIGHTS and member.content is not None:
+                digest = hashlib.sha256()
+                while block := member.content.read(1 << 20):
+                    digest.update(block)
+    if digest is None:
+        raise ConfigurationError(f"{path!r} has no {_WEIGHTS}")
     return digest.hexdigest()
 
 
@@ -116,10 +190,7 @@ def archive_file(path: str) -> Path:
 
     `ConfigurationError` if there is none.
     """
-    try:
-        found = cached(path)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"no archive at {path!r}: {error}") from error
+    found = _local(path)
     if found.is_dir():
         found = found / "model.tar.gz"
         if not found.is_file():
@@ -127,31 +198,39 @@ def archive_file(path: str) -> Path:
     return found
 
 
+def _local(path: str) -> Path:
+    try:
+        found = cached(path)
+        if not (found.is_dir() or found.is_file()):
+            raise ValueError("neither a file nor a folder")
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"no archive at {path!r}: {error}") from error
+    return found
+
+
 def read_member(path: str, name: str) -> bytes:
-    """The content of a file within an archive.
+    """Return the content of a file within an archive.
 
     # Raises
 
     `ConfigurationError` if the archive has no such file.
     """
-    with tarfile.open(archive_file(path), "r:*") as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.name == name else None
-            if content is not None:
-                return content.read()
-    raise ConfigurationError(f"{path!r} has no {name}")
+    with _told_as_damaged(path):
+        found = tars.read_files(archive_file(path), lambda member: member == name)
+    if name not in found:
+        raise ConfigurationError(f"{path!r} has no {name}")
+    return found[name]
 
 
 def copy_folder(path: str, name: str, directory: Path) -> None:
     """Write the files of a folder within an archive to a folder of that name in `directory`."""
     (directory / name).mkdir()
-    with tarfile.open(archive_file(path), "r:*") as archive:
-        for member in archive:
-            if not member.isfile() or Path(member.name).parent != Path(name):
-                continue
-            content = archive.extractfile(member)
-            assert content is not None, "a regular file has content"
-            (directory / member.name).write_bytes(content.read())
+    with _told_as_damaged(path):
+        found = tars.read_files(
+            archive_file(path), lambda member: Path(member).parent == Path(name)
+        )
+    for member, content in found.items():
+        (directory / member).write_bytes(content)
 
 
 def check_target(target: Path, source: str, force: bool) -> None:
@@ -177,6 +256,7 @@ def write_changed(
     policy: Optional[Dict[str, Any]] = None,
     extra: Optional[Dict[str, bytes]] = None,
     dtype: Optional[str] = None,
+    overwrite: bool = True,
 ) -> None:
     """Write a copy of an archive in which some things are different.
 
@@ -193,41 +273,55 @@ def write_changed(
         More files, by name; they replace those that are there.
     dtype : `str`, optional
         The number format of inference, if it changes.
+    overwrite : `bool`, optional (default = `True`)
+        Whether an archive that has appeared at `target` meanwhile is replaced.
     """
-    extra = extra or {}
     changes = {_WEIGHTS: lambda old: _changed_weights(old, weights)}
     if policy is not None or dtype is not None:
-        changes[_CONFIG] = lambda old: changed_config(old, policy, dtype)
-    with (
-        replacing(target) as partial,
-        tarfile.open(archive_file(source), "r:*") as old,
-        tarfile.open(partial, "w:gz") as new,
-    ):
-        for member in old:
-            if member.name in extra:
-                continue
-            if not member.isfile():
-                new.addfile(member)
-                continue
-            content = old.extractfile(member)
-            assert content is not None, "a regular file has content"
-            if member.name in changes:
-                changed = changes[member.name](content.read())
-                member.size = len(changed)
-                content = io.BytesIO(changed)
-            new.addfile(member, content)
-        for name, added in extra.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mtime = len(added), int(time.time())
-            new.addfile(member, io.BytesIO(added))
+        changes[CONFIG_NAME] = lambda old: changed_config(old, policy, dtype)
+    with _told_as_damaged(source), replacing(target, overwrite) as partial:
+        tars.rewrite(archive_file(source), partial, changes, extra or {})
+
+
+def archive_run(
+    serialization_dir: Union[str, "os.PathLike[str]"],
+    weights: str = _DEFAULT_WEIGHTS,
+    archive_path: Union[str, "os.PathLike[str]", None] = None,
+    include_in_archive: Optional[List[str]] = None,
+) -> str:
+    """Do what AllenNLP's `archive_model` does; the archive appears when it is whole, with checksums.
+
+    # Raises
+
+    `RuntimeError` as it does, if the folder has no weights or config.
+    """
+    folder = Path(serialization_dir)
+    required = {CONFIG_NAME: folder / CONFIG_NAME, _WEIGHTS: folder / weights}
+    for file in required.values():
+        if not file.exists():
+            raise RuntimeError(f"{str(file)!r} does not exist: unable to archive the model")
+    target = folder if archive_path is None else Path(archive_path)
+    if target.is_dir():
+        target = target / "model.tar.gz"
+    files = {**required, "vocabulary": folder / "vocabulary"}
+    if (folder / META_NAME).exists():
+        files[META_NAME] = folder / META_NAME
+    for pattern in include_in_archive or []:
+        for found in glob.glob(str(folder / pattern)):
+            files[os.path.relpath(found, folder)] = Path(found)
+    with replacing(target) as partial, tars.CheckedTar.open(partial, "w:gz") as archive:
+        for name, file in files.items():
+            archive.add(file, arcname=name)
+    return str(target)
 
 
 def _changed_weights(old: bytes, weights: Dict[str, Tensor]) -> bytes:
-    state = torch.load(io.BytesIO(old), map_location="cpu", **_SAFELY)
+    try:
+        state = read_weights(io.BytesIO(old))
+    except WeightsError as error:
+        raise ConfigurationError(f"{_WEIGHTS}: {error}") from error
     state.update({name: tensor.cpu() for name, tensor in weights.items()})
-    new = io.BytesIO()
-    torch.save(state, new)
-    return new.getvalue()
+    return write_weights(state)
 
 
 def changed_config(

@@ -1,53 +1,168 @@
 """Writing files whole or not at all; loads AllenNLP only to complain."""
 
+import errno
 import os
-import shutil
-import tempfile
-from contextlib import contextmanager
+import stat
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Iterator, Optional, Sequence
 
+from sledgehammer.support.owned import owned_file, owned_folder
+from sledgehammer.support.renaming import exchange, rename_new
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+"""Failures of writing, which Python tells without the name of the file."""
+
+_PREFIX_LENGTH = 40
+"""Characters of the target's name in that of the partial file, so that it never gets too long."""
+
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A path beside `target` to write to, which becomes `target` at the end of the block.
+def replacing(target: Path, overwrite: bool = True) -> Iterator[Path]:
+    """Yield a path beside `target` to write to, which becomes `target` at the end of the block.
 
-    When the block fails or is interrupted, nothing is left behind and `target` is as before.
+    When the block fails or is interrupted, nothing is left behind and `target` is as before; what
+    a killed process left is removed by the next one that writes the same file. A symbolic link
+    is followed, and a file that is replaced hands on its permissions and, if possible, its owner.
+    What is no regular file (a device, a FIFO, `/dev/stdout`) is yielded itself.
+
+    # Parameters
+
+    overwrite : `bool`, optional (default = `True`)
+        Whether a file that has appeared by the end of the block is replaced.
+
+    # Raises
+
+    `OSError`, with the name of `target`, if it can't be written; `FileExistsError` if it is there
+    and must not be replaced.
     """
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-    os.close(handle)
-    partial = Path(name)
-    try:
+    with _errors_of(target):
+        old = _status(target)
+        straight = _is_written_straight(target, old)
+        if not straight and old is not None and not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
+    if straight:
+        with _errors_of(target):
+            yield target
+        return
+    place = Path(os.path.realpath(target))
+    with _errors_of(target), owned_file(place.parent, _prefix(place)) as partial:
         yield partial
-        partial.chmod(0o666 & ~_umask())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+        _hand_on(partial, old, 0o666)
+        _flush(partial)
+        if overwrite:
+            os.replace(partial, place)
+        else:
+            _rename_new(partial, place, target)
 
 
 @contextmanager
-def replacing_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` to fill, which becomes `target` at the end of the block.
+def replacing_folder(target: Path, overwrite: bool = True) -> Iterator[Path]:
+    """Yield an empty folder beside `target` to fill, which becomes `target` at the end of the block.
 
     A folder of that name is replaced as a whole. When the block fails or is interrupted, nothing
-    is left behind and `target` is as before.
+    is left behind and `target` is as before. At any moment the old folder or the new one is there
+    (where the system can't exchange two folders, for an instant neither).
+
+    # Parameters
+
+    overwrite : `bool`, optional (default = `True`)
+        Whether a folder that is there at the end of the block is replaced.
+
+    # Raises
+
+    `OSError`, with the name of `target`, if it can't be written; `FileExistsError` if it is there
+    and must not be replaced: of several processes that write it at a time, one succeeds.
     """
-    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
-    old = partial.with_suffix(".old")
-    try:
+    place = Path(os.path.realpath(target))
+    with _errors_of(target), owned_folder(place.parent, _prefix(place)) as partial:
         yield partial
-        partial.chmod(0o777 & ~_umask())
-        if target.exists():
-            os.replace(target, old)
+        _hand_on(partial, _status(place), 0o777)
+        if overwrite:
+            _put_in_place(partial, place)
+        else:
+            _rename_new(partial, place, target)
+
+
+def _put_in_place(partial: Path, place: Path) -> None:
+    while True:
         try:
-            os.replace(partial, target)
-        except OSError:
-            if old.exists():
-                os.replace(old, target)
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            rename_new(partial, place)
+            return
+        except FileExistsError:
+            pass
+        try:
+            if exchange(partial, place):  # `partial` is the old one from now on
+                return
+        except FileNotFoundError:  # somebody has just removed it
+            continue
+        with owned_folder(place.parent, _prefix(place)) as old:
+            os.replace(place, old)
+            try:
+                os.replace(partial, place)
+            except OSError:
+                os.replace(old, place)
+                raise
+        return
+
+
+def _rename_new(partial: Path, place: Path, target: Path) -> None:
+    try:
+        rename_new(partial, place)
+    except FileExistsError as error:
+        raise FileExistsError(
+            errno.EEXIST,
+            "another process has written it meanwhile: give another name, or --force",
+            str(target),
+        ) from error
+
+
+@contextmanager
+def _errors_of(target: Path) -> Iterator[None]:
+    """Let failures of writing name the target, not the partial file or nothing."""
+    try:
+        yield
+    except OSError as error:
+        partial = str(error.filename or "")
+        if partial.endswith(".part") or (not partial and error.errno in NO_ROOM):
+            error.filename, error.filename2 = str(target), None
+        raise
+
+
+def _status(target: Path) -> Optional[os.stat_result]:
+    try:
+        return os.stat(target)
+    except FileNotFoundError:
+        return None
+
+
+def _is_written_straight(target: Path, old: Optional[os.stat_result]) -> bool:
+    """Whether this is no regular file, or one that is open already under the name of a descriptor."""
+    folder = os.path.realpath(target.parent)
+    if old is None or stat.S_ISDIR(old.st_mode):
+        return False
+    descriptor = folder == "/dev" or folder.startswith(("/proc/", "/dev/fd"))
+    return descriptor or not stat.S_ISREG(old.st_mode)
+
+
+def _hand_on(partial: Path, old: Optional[os.stat_result], mode: int) -> None:
+    if old is None:
+        partial.chmod(mode & ~_umask())
+        return
+    if hasattr(os, "chown") and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+        with suppress(OSError):  # only root may give files away
+            os.chown(partial, old.st_uid, old.st_gid)
+    partial.chmod(stat.S_IMODE(old.st_mode))
+
+
+def _flush(partial: Path) -> None:
+    """Have the content on the disk before the name: some failures come no earlier than here."""
+    with open(partial, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _prefix(place: Path) -> str:
+    return f".{place.name[:_PREFIX_LENGTH]}."
 
 
 def no_folder_for(target: Path) -> Optional[str]:

@@ -2,8 +2,6 @@
 
 import copy
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any, Dict, Iterable, Optional, Sequence
 
 from allennlp.common import Params
@@ -19,6 +17,7 @@ from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.pretrained import SNAPSHOT
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.objectives.base import LossOverAllExits
+from sledgehammer.support.owned import scratch_folder
 
 _SEEDS = ("random_seed", "numpy_seed", "pytorch_seed")
 
@@ -112,15 +111,15 @@ def fine_tune(
     sorted_by_length = {"type": "sledgehammer_sorted", "batch_size": 64}
     objective = model.objective
     model.objective = objective_for(objective, config["trainer"]["num_epochs"])
-    with tempfile.TemporaryDirectory() as directory:
+    with scratch_folder() as directory:
         # As in any training run, the tokenizer is there: objectives may look for it.
-        copy_folder(archive, SNAPSHOT, Path(directory))
+        copy_folder(archive, SNAPSHOT, directory)
         trainer = Trainer.from_params(
             Params(copy.deepcopy(config["trainer"])),
             model=model,
             data_loader=_loader(config["data_loader"], model, reader, rows),
             validation_data_loader=_loader(sorted_by_length, model, reader, validation_rows),
-            serialization_dir=directory,
+            serialization_dir=str(directory),
         )
         trainer.train()
     model.objective = objective

@@ -1,7 +1,9 @@
 """AllenNLP's own commands with exported models."""
 
+import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -9,7 +11,7 @@ import pytest
 from allennlp.commands import main as allennlp_main
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.commands.allennlp_patches import loader
+from sledgehammer.commands.allennlp_patches import LineManager, loader
 from sledgehammer.engine import cli
 from sledgehammer.engine.manifest import MANIFEST
 from tests.conftest import ROOT
@@ -106,3 +108,58 @@ def test_in_a_program_errors_are_raised(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(ConfigurationError, match="is of format None"):
         loader("evaluate")(tmp_path)
+
+
+def test_the_output_of_predict_is_whole_or_untouched(
+    tiny_archive: Path, tmp_path: Path, allennlp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "good"}\n' * 3)
+    output = tmp_path / "out.jsonl"
+    output.write_text("old")
+    output.chmod(0o600)
+    seen = []
+    original = LineManager._maybe_print_to_console_and_file
+
+    def look(self: LineManager, index: int, *others: Any) -> None:
+        seen.append(output.read_text())
+        if stop and index == 1:
+            raise KeyboardInterrupt
+        original(self, index, *others)
+
+    monkeypatch.setattr(LineManager, "_maybe_print_to_console_and_file", look)
+    arguments = [str(tiny_archive), str(tmp_path / "in.jsonl"), "--output-file", str(output)]
+    stop = True
+    with pytest.raises(SystemExit) as caught:
+        allennlp("predict", *arguments, "--silent")
+    assert caught.value.code == 130
+    assert output.read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+    stop = False
+    allennlp("predict", *arguments, "--silent")
+    assert set(seen) == {"old"} and len(read_lines(output)) == 3
+    assert output.stat().st_mode & 0o777 == 0o600
+
+
+def test_outputs_that_can_not_be_written(
+    tiny_archive: Path, tmp_path: Path, allennlp: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("predict", "evaluate"):
+        with pytest.raises(SystemExit) as caught:
+            allennlp(command, str(tiny_archive), DEV, "--output-file", str(tmp_path))
+        assert caught.value.code == 1
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last == f"allennlp {command}: error: cannot write {str(tmp_path)!r}: it is a folder"
+
+
+def test_an_archive_that_points_outside(
+    tiny_archive: Path, tmp_path: Path, allennlp: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    hostile = tmp_path / "hostile.tar.gz"
+    with tarfile.open(tiny_archive) as old, tarfile.open(hostile, "w:gz") as new:
+        for member in old:
+            new.addfile(member, old.extractfile(member) if member.isfile() else None)
+        new.addfile(tarfile.TarInfo("../evil.txt"), io.BytesIO())
+    for command in ("predict", "evaluate"):
+        with pytest.raises(SystemExit, match="'../evil.txt' would lie outside of it"):
+            allennlp(command, str(hostile), DEV)
+    assert [path.name for path in tmp_path.iterdir()] == ["hostile.tar.gz"]

@@ -14,6 +14,7 @@ from sledgehammer.commands.benchmark_choice import read_parts, seen_row_warnings
 from sledgehammer.commands.benchmark_contenders import choose_rivals, name_points
 from sledgehammer.commands.export import ExportCommand
 from sledgehammer.dataset_readers import SstReader
+from sledgehammer.engine.manifest import sealed
 from sledgehammer.model.archives import open_archive
 from tests.cli import refused, run_command
 from tests.conftest import FIXTURES
@@ -75,7 +76,7 @@ def test_what_is_missing_is_named(
     manifest = tmp_path / "mine/engine.json"
     content = json.loads(manifest.read_text())
     content["source"]["archive"] = str(tmp_path / "gone.tar.gz")
-    manifest.write_text(json.dumps(content))
+    manifest.write_text(json.dumps(sealed(content)))
     run(tmp_path / "mine", DEV, "--thresholds", "0.6", "--eager", *FEW)
     assert "missing: eager: the exported model's archive is gone or changed" in (
         capsys.readouterr().out

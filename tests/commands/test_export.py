@@ -166,9 +166,15 @@ def test_an_export_of_an_export_is_refused(
     assert "exported already" in error
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize(
+    "interruption, told", [(KeyboardInterrupt, SystemExit), (RuntimeError, RuntimeError)]
+)
 def test_an_interrupted_export_leaves_nothing(
-    tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interruption: Any
+    tiny_archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    interruption: Any,
+    told: Any,
 ) -> None:
     """The old engine stays, and no half one beside it."""
     target = tmp_path / "engine"
@@ -181,8 +187,9 @@ def test_an_interrupted_export_leaves_nothing(
         raise interruption
 
     monkeypatch.setattr(module, "export", half)
-    with pytest.raises(interruption):
+    with pytest.raises(told) as caught:
         run(tiny_archive, target, "--force")
+    assert getattr(caught.value, "code", 130) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["engine"]
     assert (target / "engine.json").read_bytes() == before
 

@@ -1,6 +1,8 @@
 """Opening what a data path names."""
 
+import io
 import socket
+import tarfile
 import threading
 import time
 import zipfile
@@ -14,6 +16,7 @@ from allennlp.common import file_utils
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.dataset_readers import AgNewsReader
+from sledgehammer.dataset_readers.files import local_path
 from tests.conftest import FIXTURES, TINY_BERT
 from tests.dataset_readers.tables import rows
 
@@ -64,3 +67,18 @@ def test_a_server_that_is_not_there_is_not_waited_for(ag_news: AgNewsReader) -> 
         with pytest.raises(ConfigurationError, match="no data at 'http"):
             rows(ag_news, f"http://127.0.0.1:{closed.getsockname()[1]}/train.csv")
     assert time.monotonic() - begun < 10
+
+
+@pytest.mark.parametrize(
+    "name", ["../pathtest-x/evil.txt", "../evil.txt", "/tmp/sledgehammer-evil"]
+)
+def test_data_archives_write_nothing_outside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("allennlp.common.file_utils.CACHE_DIRECTORY", str(tmp_path / "cache"))
+    with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as archive:
+        for member in ("data.txt", name):
+            archive.addfile(tarfile.TarInfo(member), io.BytesIO())
+    with pytest.raises(ConfigurationError, match="would lie outside of it"):
+        local_path(f"{tmp_path}/data.tar.gz!data.txt")
+    assert not [path for path in tmp_path.rglob("*") if "evil" in path.name]

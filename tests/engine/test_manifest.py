@@ -1,14 +1,16 @@
 """Directories that are no exported model, or not a whole one."""
 
 import json
+import os
+import random
 import shutil
 from pathlib import Path
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, List
 
 import pytest
 
 from sledgehammer import engine
-from sledgehammer.engine.manifest import MANIFEST, EngineError, is_engine, read
+from sledgehammer.engine.manifest import MANIFEST, EngineError, is_engine, read, sealed
 
 
 @pytest.fixture
@@ -17,9 +19,10 @@ def copy(tiny_engine: Path, tmp_path: Path) -> Path:
 
 
 def change(directory: Path, changes: Callable[[Dict[str, Any]], Any]) -> None:
+    """Write other entries, with the checksum that they need."""
     content = json.loads((directory / MANIFEST).read_text())
     changes(content)
-    (directory / MANIFEST).write_text(json.dumps(content))
+    (directory / MANIFEST).write_text(json.dumps(sealed(content)))
 
 
 def test_a_whole_directory(copy: Path) -> None:
@@ -31,11 +34,13 @@ def test_a_whole_directory(copy: Path) -> None:
 
 def test_a_directory_of_format_1_has_the_policy_of_its_day(copy: Path) -> None:
     def older(content: Dict[str, Any]) -> None:
-        for name in ("policy", "signals", "exit_shares"):
+        for name in ("policy", "signals", "exit_shares", "sha256"):
             del content[name]
         content.update(format=1, threshold=0.75)
 
-    change(copy, older)
+    content = json.loads((copy / MANIFEST).read_text())
+    older(content)
+    (copy / MANIFEST).write_text(json.dumps(content))
     classifier = engine.load(copy)
     assert classifier.policy.config() == {"type": "confidence", "threshold": 0.75}
 
@@ -74,7 +79,7 @@ def test_what_is_no_exported_model(path: str, tmp_path: Path) -> None:
 def test_a_foreign_manifest(content: str, tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_bytes(content.encode("latin-1"))
     with pytest.raises(
-        EngineError, match="is damaged|reads formats 1 and 2: export the archive again"
+        EngineError, match="is damaged|reads formats 1 to 3: export the archive again"
     ):
         engine.load(tmp_path)
 
@@ -98,16 +103,18 @@ CHANGES: Dict[str, Callable[[Dict[str, Any]], Any]] = {
     "of format 7": lambda content: content.update(format=7),
     "is damaged: .*'labels'": lambda content: content.pop("labels"),
     "is damaged: .*'colour'": lambda content: content.update(colour="red"),
-    "is damaged: .*'sha256'": lambda content: content["files"]["config.json"].pop("sha256"),
+    "is damaged: files must be bytes and SHA-256": lambda content: content["files"][
+        "config.json"
+    ].pop("sha256"),
     "is damaged": lambda content: content.update(files=3),
     "names a file outside of it: ../other": lambda content: content["files"].update(
-        {"../other": {"bytes": 0, "sha256": ""}}
+        {"../other": {"bytes": 0, "sha256": "0" * 64}}
     ),
     "names a file outside of it: /": lambda content: content["files"].update(
-        {"/etc/hostname": {"bytes": 0, "sha256": ""}}
+        {"/etc/hostname": {"bytes": 0, "sha256": "0" * 64}}
     ),
-    "does not list segments/other.onnx": lambda content: content["segments"].append(
-        "segments/other.onnx"
+    "does not list segments/other.onnx": lambda content: content["segments"].__setitem__(
+        0, "segments/other.onnx"
     ),
     "there is no policy 'hope'": lambda content: content.update(policy={"type": "hope"}),
     "needs a signal": lambda content: content.update(policy={"type": "learned_halting"}),
@@ -150,3 +157,98 @@ def test_a_missing_runtime_names_the_package(
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(EngineError, match="pip install onnxruntime"):
         engine.load(tiny_engine)
+
+
+def flip(content: bytes, bit: int) -> bytes:
+    flipped = bytearray(content)
+    flipped[bit // 8] ^= 1 << bit % 8
+    return bytes(flipped)
+
+
+def test_every_flipped_bit_is_noticed_or_changes_nothing(copy: Path) -> None:
+    """`1e-05` and `1E-05` are one number, for instance."""
+    whole, content = read(copy), (copy / MANIFEST).read_bytes()
+    count = int(os.environ.get("SLEDGEHAMMER_FLIPS", "300"))
+    generator, taken = random.Random(0), 0
+    for _ in range(count):
+        (copy / MANIFEST).write_bytes(flip(content, generator.randrange(len(content) * 8)))
+        try:
+            assert read(copy) == whole
+            taken += 1
+        except EngineError:
+            pass
+    assert taken < count / 50
+
+
+def test_what_is_no_regular_file_is_not_read(copy: Path) -> None:
+    """Reading a FIFO would wait for ever."""
+    (copy / MANIFEST).unlink()
+    os.mkfifo(copy / MANIFEST)
+    with pytest.raises(EngineError, match="is no exported model"):
+        read(copy)
+    (copy / MANIFEST).unlink()
+    (copy / MANIFEST).symlink_to("/dev/zero")
+    with pytest.raises(EngineError, match="is no exported model"):
+        read(copy)
+
+
+BAD: Dict[str, List[Any]] = {
+    "runtime": [None, 3, ""],
+    "precision": ["fp64", None, ["fp32"]],
+    "exit_layers": [[], [0, 0, 3], [3, 2, 0], [-1, 2, 3], [0, 2, 4], [0.0, 2, 3], [True, 2, 3], 3],
+    "full_layers": [0, -1, 1 << 40, "4", None, 4.0],
+    "segments": [[], ["a"], ["segments/exit_0.onnx"] * 3, [1, 2, 3], "abc", ["\\ud800", "b", "c"]],
+    "labels": [[], ["one", "one"], [1, 2], "ab", [""], ["\ud800", "b"]],
+    "temperatures": [[], [1.0], [1, 1, 0], [1, 1, -1], [1, 1, True], ["1", 1, 1], [10**400, 1, 1]],
+    "policy": [None, {}, [], {"type": 3}],
+    "inputs": [[], ["input_ids"], ["input_ids", "attention_mask", "pixels"], None],
+    "fields": [[], ["a", "b", "c"], ["a", "a"], [None], 3],
+    "max_length": [0, -1, 2.5, None, True],
+    "pad_token_id": [-1, "0", None, 1 << 40],
+    "source": [None, {}, {"archive": "a"}, {"archive": "a", "weights_sha256": "short"}],
+    "versions": [None, {"torch": 2}],
+    "signals": [["hope"], "depth", ["depth", "depth"]],
+    "exit_shares": [None, [[]], [[0.5, 1.0]], [[0, 2, 0, -1]], [[2.0, 1, 0, 0]], [["0", 1, 0, 0]]],
+    "files": [None, [], {"a": {}}, {"a": {"bytes": -1, "sha256": "0" * 64}}],
+}
+
+
+def test_every_field_has_a_shape_and_a_range(copy: Path) -> None:
+    """With the checksum that fits: as somebody writes it who means it."""
+    content = json.loads((copy / MANIFEST).read_text())
+    assert set(BAD) == set(content) - {"format", "sha256"}
+    for name, values in BAD.items():
+        for value in values:
+            (copy / MANIFEST).write_text(json.dumps(sealed({**content, name: value})))
+            with pytest.raises(EngineError):
+                read(copy)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[" * 100_000, '{"format": 3, "a": ' + "[" * 900 + "]" * 900 + "}", '{"format": 3}', "1" * 5000,
+     '{"format": ' + "[" * 900 + "]" * 900 + "}", '{"format": NaN}'],
+)  # fmt: skip
+def test_manifests_that_are_hard_to_read(copy: Path, content: str) -> None:
+    (copy / MANIFEST).write_text(content)
+    with pytest.raises(EngineError):
+        read(copy)
+
+
+def test_what_is_read_is_listed(copy: Path) -> None:
+    """Reading a FIFO in the place of a file that nothing lists would wait for ever."""
+    content = json.loads((copy / MANIFEST).read_text())
+    del content["files"]["seen.json"]
+    (copy / MANIFEST).write_text(json.dumps(sealed(content)))
+    (copy / "seen.json").unlink()
+    os.mkfifo(copy / "seen.json")
+    with pytest.raises(EngineError, match=r"does not list seen\.json"):
+        read(copy)
+
+
+def test_a_checksum_is_not_optional(copy: Path) -> None:
+    content = json.loads((copy / MANIFEST).read_text())
+    for changed in ({"format": 2}, {"format": 1}, {"sha256": None}, {"labels": ["b", "a"]}):
+        (copy / MANIFEST).write_text(json.dumps({**content, **changed}))
+        with pytest.raises(EngineError, match="is damaged"):
+            read(copy)

@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
+import random
 import tarfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, Dict, Tuple
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ from allennlp.models import BasicClassifier
 
 from sledgehammer.model import archives
 from sledgehammer.model.archives import archive_file, check_target, open_archive, write_changed
+from sledgehammer.support import tars
 
 
 def members(archive: Path) -> "dict[str, bytes]":
@@ -29,7 +33,7 @@ def test_only_the_changes_differ(tiny_archive: Path, tmp_path: Path) -> None:
     assert tiny_archive.read_bytes() == before
     old, new = members(tiny_archive), members(target)
     assert {name for name in new if new[name] != old.get(name)} == {
-        "config.json", "weights.th", "note.txt",
+        "config.json", "weights.th", "note.txt", "checksums.json",
     }  # fmt: skip
     model = open_archive(str(target)).model
     assert model.temperatures.tolist() == [2.0, 3.0, 4.0]
@@ -105,6 +109,8 @@ def test_an_archive_without_what_budgets_go_by(tiny_archive: Path, tmp_path: Pat
     older = tmp_path / "older.tar.gz"
     with tarfile.open(tiny_archive) as old, tarfile.open(older, "w:gz") as new:
         for member in old:
+            if member.name == "checksums.json":
+                continue
             content = io.BytesIO(old.extractfile(member).read() if member.isfile() else b"")  # type: ignore[union-attr]
             if member.name == "weights.th":
                 weights = torch.load(content)
@@ -121,3 +127,63 @@ def test_an_archive_without_what_budgets_go_by(tiny_archive: Path, tmp_path: Pat
         model.forward_on_instances([reader.text_to_instance("a good story")])
     model, reader = open_archive(str(tiny_archive), overrides=overrides)
     model.forward_on_instances([reader.text_to_instance("a good story")])
+
+
+def rebuilt(source: Path, target: Path, name: str, change: Callable[[bytes], bytes]) -> str:
+    """Write an archive with one file changed by somebody, who left no checksums."""
+    with tarfile.open(target, "w:gz") as new:
+        for member, content in members(source).items():
+            data = change(content) if member == name else content
+            if member != "checksums.json":
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                new.addfile(info, io.BytesIO(data))
+    return str(target)
+
+
+def with_model(**changes: Any) -> Callable[[bytes], bytes]:
+    def change(old: bytes) -> bytes:
+        config = json.loads(old)
+        config["model"].update(changes)
+        return json.dumps(config).encode()
+
+    return change
+
+
+BROKEN: Dict[str, Tuple[str, Callable[[bytes], bytes]]] = {
+    "garbage weights": ("weights.th", lambda _: b"garbage"),
+    "cut weights": ("weights.th", lambda old: old[: len(old) // 2]),
+    "no weights": ("weights.th", lambda _: b""),
+    "garbage config": ("config.json", lambda _: b"\xff\x00{"),
+    "a list for a config": ("config.json", lambda _: b"[]"),
+    "a config without a model": ("config.json", lambda _: b"{}"),
+    "a number for a model": ("config.json", lambda _: b'{"model": 3, "dataset_reader": 4}'),
+    "other exit layers": ("config.json", with_model(exit_layers=[0, 1])),
+    "exit layers that there are not": ("config.json", with_model(exit_layers=[0, 99])),
+    "an extra label": ("vocabulary/labels.txt", lambda old: old + b"\nthird"),
+    "a garbage tokenizer": ("transformer/tokenizer.json", lambda _: b"{"),
+    "a garbage transformer": ("transformer/config.json", lambda _: b"{"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_damage_in_a_good_tar_is_one_line(tiny_archive: Path, tmp_path: Path, kind: str) -> None:
+    path = rebuilt(tiny_archive, tmp_path / "broken.tar.gz", *BROKEN[kind])
+    with pytest.raises(ConfigurationError, match="cannot load|is no AllenNLP archive") as caught:
+        open_archive(path)
+    assert "\n" not in caught.value.message and path in caught.value.message
+
+
+def test_flipped_bits_never_load_in_silence(tiny_archive: Path, tmp_path: Path) -> None:
+    content, flipped = tiny_archive.read_bytes(), tmp_path / "flipped.tar.gz"
+    whole, generator = tars.read_files(tiny_archive, lambda name: True), random.Random(0)
+    count = int(os.environ.get("SLEDGEHAMMER_FLIPS", "40"))
+    for bit in (generator.randrange(len(content) * 8) for _ in range(count)):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << bit % 8
+        flipped.write_bytes(changed)
+        with suppress(tars.ArchiveError):
+            assert tars.read_files(flipped, lambda name: True) == whole
+    flipped.write_bytes(content[:-50])
+    with pytest.raises(ConfigurationError, match="damaged"):
+        open_archive(str(flipped))

@@ -1,0 +1,163 @@
+"""The shape and range of every field of an exported model's manifest."""
+
+import math
+import re
+from pathlib import PurePosixPath
+from typing import Any, Callable, Dict, List, Mapping
+
+from sledgehammer.support.jsonl import is_text
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+PRECISIONS = ("fp32", "bf16", "int8", "int8-dynamic")
+ACTIVATION_SCALES = ("", "token", "model", "batch")
+SIGNALS = ("certainty", "depth")
+LONGEST = 1 << 20
+"""No model takes as many word pieces, has as many layers, or as many labels."""
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def problem_in(fields: Mapping[str, Any]) -> str:
+    """Return what is wrong with the fields of a `Manifest`, or an empty text."""
+    for name, (is_right, wanted) in _FIELDS.items():
+        if not is_right(fields[name]):
+            return f"{name} must be {wanted}, got {_shown(fields[name])}"
+    return _disagreement(fields)
+
+
+def _disagreement(fields: Mapping[str, Any]) -> str:
+    layers = fields["exit_layers"]
+    if layers[-1] >= fields["full_layers"]:
+        return f"exit_layers must lie below full_layers, {fields['full_layers']}, got {layers}"
+    for name in ("segments", "temperatures"):
+        if len(fields[name]) != len(layers):
+            return f"{name} must be one an exit: {len(layers)}, got {len(fields[name])}"
+    if any(len(row) != 1 + len(layers) for row in fields["exit_shares"]):
+        return f"exit_shares must have rows of {1 + len(layers)} numbers"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    # Not `repr` of the whole: a manifest may be nested as deep as JSON can be.
+    kinds = {list: "a list", dict: "an object"}
+    return next((word for kind, word in kinds.items() if isinstance(value, kind)), f"{value!r:.80}")
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value < LONGEST
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < 1e300 and math.isfinite(value)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and "\0" not in value and is_text(value)
+
+
+def _is_path(value: Any) -> bool:
+    """Whether this is a path of a file below the directory; links are looked at elsewhere."""
+    return _is_name(value) and "\\" not in value and str(PurePosixPath(value)) == value
+
+
+def _all_different(is_right: Callable[[Any], bool], least: int = 1) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        return (
+            isinstance(value, list)
+            and least <= len(value) < LONGEST
+            and all(map(is_right, value))
+            and len(set(value)) == len(value)
+        )
+
+    return check
+
+
+def _are_layers(value: Any) -> bool:
+    different = _all_different(lambda layer: _is_whole(layer, 0))
+    return different(value) and sorted(value) == value
+
+
+def _are_temperatures(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_number(t) and t > 0 for t in value)
+
+
+def _are_shares(value: Any) -> bool:
+    """Rows of a threshold and the share that each exit answers at it."""
+    rows: List[Any] = value if isinstance(value, list) else [None]
+    return all(isinstance(row, list) and len(row) > 1 and _is_share_row(row) for row in rows)
+
+
+def _is_share_row(row: List[Any]) -> bool:
+    return all(_is_number(n) and 0 <= n <= 1 for n in row) and abs(sum(row[1:]) - 1) < 1e-3
+
+
+def _is_object(is_key: Callable[[Any], bool], is_value: Callable[[Any], bool]) -> Any:
+    def check(value: Any) -> bool:
+        return (
+            isinstance(value, dict)
+            and all(map(is_key, value))
+            and all(map(is_value, value.values()))
+        )
+
+    return check
+
+
+def _is_file(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == {"bytes", "sha256"}
+        and isinstance(value["bytes"], int)
+        and value["bytes"] >= 0
+        and _is_sha256(value["sha256"])
+    )
+
+
+def _is_sha256(value: Any) -> bool:
+    return isinstance(value, str) and bool(_SHA256.fullmatch(value))
+
+
+def _is_source(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("archive"), str)
+        and _is_sha256(value.get("weights_sha256"))
+        and isinstance(value.get("fingerprint", ""), str)
+    )
+
+
+def _is_policy(value: Any) -> bool:
+    return isinstance(value, dict) and _is_name(value.get("type"))
+
+
+def _are_inputs(value: Any) -> bool:
+    return _all_different(INPUTS.__contains__)(value) and set(INPUTS[:2]) <= set(value)
+
+
+_FIELDS: Dict[str, Any] = {
+    "runtime": (_is_name, "the name of a runtime"),
+    "precision": (PRECISIONS.__contains__, f"one of {', '.join(PRECISIONS)}"),
+    "exit_layers": (_are_layers, "increasing layers, counted from 0"),
+    "full_layers": (lambda value: _is_whole(value, 1), "a number of layers"),
+    "segments": (_all_different(_is_path), "different paths within the directory"),
+    "labels": (_all_different(_is_name), "different names"),
+    "temperatures": (_are_temperatures, "numbers above 0"),
+    "policy": (_is_policy, "the config of a policy, with its type"),
+    "inputs": (_are_inputs, f"some of {', '.join(INPUTS)}"),
+    "fields": (
+        lambda value: _all_different(_is_name)(value) and len(value) <= 2,
+        "the names of one text or two",
+    ),
+    "max_length": (lambda value: _is_whole(value, 3), "a number of word pieces, at least 3"),
+    "pad_token_id": (lambda value: isinstance(value, int) and 0 <= value < 1 << 31, "a word piece"),
+    "source": (_is_source, "an archive and the SHA-256 of its weights"),
+    "versions": (_is_object(_is_name, _is_name), "versions of libraries"),
+    "signals": (_all_different(SIGNALS.__contains__, least=0), f"some of {', '.join(SIGNALS)}"),
+    "exit_shares": (_are_shares, "rows of a threshold and one share an exit"),
+    "activation_scales": (
+        ACTIVATION_SCALES.__contains__,
+        f"one of {', '.join(filter(None, ACTIVATION_SCALES))}, or empty",
+    ),
+    "timings": (lambda value: isinstance(value, dict), "what was timed, by name"),
+    "files": (_is_object(_is_name, _is_file), "bytes and SHA-256 by path"),
+}
