@@ -10,7 +10,7 @@ import pytest
 
 import sledgehammer
 from sledgehammer import __main__, __version__
-from sledgehammer.commands.one_line_errors import told
+from sledgehammer.commands.errors import message_of
 from sledgehammer.commands.tradeoff import TradeoffCommand
 from tests.cli import refused
 from tests.conftest import ROOT
@@ -88,6 +88,6 @@ def test_errors_name_the_command_that_was_called(
 def test_mistakes_are_told_in_a_line_and_bugs_with_their_traceback(
     error: Any, message: Any
 ) -> None:
-    line = told(error)
+    line = message_of(error)
     assert (line is None) == (message is None)
     assert message is None or (message in line and "\n" not in line)
