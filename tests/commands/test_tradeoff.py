@@ -267,7 +267,7 @@ def test_a_threshold_an_exit_goes_through_archives_engines_and_replays(
     exits = replayed(opened.model, outputs).exit
     layers = torch.tensor(opened.model.exit_layers)[exits] + 1
     assert layers.double().mean() == pytest.approx(found["mean_layers"])
-    tradeoff(target, many, "--measure", 0.5, "--measure-rounds", 1, "--measure-rows", 2)
+    tradeoff(target, many, "--thresholds", 0.5)
 
 
 @pytest.mark.parametrize(
