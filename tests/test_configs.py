@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from allennlp.common import Params
-from allennlp.data import DatasetReader
+from allennlp.data import DatasetReader, Vocabulary
+from allennlp.training.optimizers import Optimizer
 
-from sledgehammer.model.multi_exit import check_exit_layers
+from sledgehammer.model.multi_exit import MultiExitClassifier, check_exit_layers
 from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.policies import ConfidencePolicy
-from tests.conftest import ROOT
+from tests.conftest import ROOT, TINY_BERT
 from tests.tiny_training import dotted
 
 PAPER = ("ag_news", "imdb", "sst", "snli", "multinli")
@@ -75,3 +76,19 @@ def test_datasets_without_a_validation_set_hold_one_out(name: str) -> None:
     assert params["train_data_path"].endswith("#train")
     assert params["validation_data_path"] == params["train_data_path"][:-5] + "validation"
     assert params["dataset_reader"]["validation_size"] > 0
+
+
+def test_all_that_is_an_exits_own_learns_at_the_exits_rate(vocab: Vocabulary) -> None:
+    model = MultiExitClassifier(vocab, [0, 2], model_name=TINY_BERT, pooling="attention", queries=4)
+    named = list(model.named_parameters())
+    params = config("quickstart")["trainer"]["optimizer"]
+    optimizer = Optimizer.from_params(params, model_parameters=named)
+    rates = {
+        id(weight): (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for weight in group["params"]
+    }
+    assert "exits.1.pool.query" in dict(named)
+    for name, weight in named:
+        assert rates[id(weight)][0] == (1e-2 if name.startswith("exits.") else 5e-5), name
+        assert not name.startswith("exits.") or rates[id(weight)][1] == 0.0

@@ -28,12 +28,15 @@ class PlainClassifier(torch.nn.Module):
         transformer.config.num_hidden_layers = layers
         self.pooling = model.pooling
         self.transformer = LayeredEncoder(transformer, layers, layers).transformer
-        self.linear: Any = copy.deepcopy(model.exits[position].linear)
+        head: Any = copy.deepcopy(model.exits[position])
+        self.linear, self.pool = head.linear, head.pool
         self.eval()
 
     def forward(self, tokens: TokenTensors) -> Tensor:
         """(rows, tokens) each -> logits of shape (rows, labels)."""
         output = self.transformer(**tokens)
+        if self.pool is not None:
+            return self.linear(self.pool(output.last_hidden_state, tokens["attention_mask"].bool()))
         if self.pooling == "mean":
             mask = tokens["attention_mask"].unsqueeze(-1).to(output.last_hidden_state.dtype)
             return self.linear((output.last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1))

@@ -13,8 +13,9 @@ from sledgehammer.engine.manifest import EngineError, Manifest
 OUTPUTS = ("logits", "hidden_out", "pooled_out", "certainty", "depth")
 """What the graphs call their outputs."""
 
-HEADS = ("/head/", "/certainty/", "/depth/")
-"""How the names of operators begin that belong to an exit's head, its certainty or the depth."""
+HEADS = ("/head/", "/pool/", "/certainty/", "/depth/")
+"""How the names of operators begin that belong to an exit's head, its queries, its certainty or the
+depth."""
 
 
 class Segments(Protocol):

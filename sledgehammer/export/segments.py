@@ -96,16 +96,24 @@ class Segment(torch.nn.Module):
         for layer in range(self._first_layer, self.head.layer + 1):
             state = self.encoder.run_layer(layer, state)
             pooled.append(self._pooled(state))
-        states = torch.cat(pooled, dim=1)
+        pooled_out = torch.cat(pooled, dim=1)
+        states = self._states(pooled_out, state)
         if self.certainty is not None:
             signals[CERTAINTY] = self.certainty(states)
         outputs = {
-            "hidden_out": state.hidden, "pooled_out": states, "logits": self.head(states), **signals
+            "hidden_out": state.hidden, "pooled_out": pooled_out, "logits": self.head(states),
+            **signals,
         }  # fmt: skip
         return tuple(outputs[name] for name in self.outputs)
 
     def _pooled(self, state: LayerInput) -> Tensor:
         return self._pool(state).unsqueeze(1)
+
+    def _states(self, pooled: Tensor, state: LayerInput) -> Tensor:
+        """What the head mixes: (rows, layers so far, state size)."""
+        if self.head.pool is None:
+            return pooled
+        return torch.stack(self.head.states(pooled.unbind(dim=1), state), dim=1)
 
 
 def token_inputs(model: MultiExitClassifier, reader: TransformerReader) -> List[str]:
@@ -158,7 +166,8 @@ class FullModel(Segment):
         state = self.encoder.start(dict(zip(self.inputs, arguments)))
         for layer in range(self.head.layer + 1):
             state = self.encoder.run_layer(layer, state)
-        return (self.head.linear(self._pool(state)),)
+        pooled = self._pool(state) if self.head.pool is None else self.head.pool.of(state)
+        return (self.head.linear(pooled),)
 
 
 def full_model_of(model: MultiExitClassifier, inputs: Sequence[str]) -> FullModel:

@@ -22,6 +22,8 @@ from sledgehammer.network.runner import LayerwiseRunner
 from sledgehammer.network.signals import CERTAINTY, DEPTH, DepthHead, checked_signals
 from sledgehammer.objectives import ExitObjective
 
+POOLINGS = ("first", "mean", "attention")
+
 
 @Model.register("sledgehammer")
 class MultiExitClassifier(ExitClassifier):
@@ -42,7 +44,11 @@ class MultiExitClassifier(ExitClassifier):
         reader's; a model built elsewhere needs it.
     pooling : `str`, optional (default = `"first"`)
         How a layer's states become one vector: `first` (first token, through the transformer's
-        own pooler, as in the paper) or `mean` (over the real tokens).
+        own pooler, as in the paper), `mean` (over the real tokens) or `attention` (each exit's
+        queries weigh the tokens of its layer, see `AttentionPooling`; mean of the layers below).
+    queries : `int`, optional (default = `1`)
+        With `attention`, how many queries an exit has. Each adds as many weights to an exit as a
+        layer's state has numbers, and each but the first as many more for each label.
     dropout : `float`, optional (default = `0.1`)
         Before each exit's linear map.
     objective : `ExitObjective`, optional (default = `joint`)
@@ -60,7 +66,7 @@ class MultiExitClassifier(ExitClassifier):
     # Raises
 
     `ConfigurationError` for exit layers that are empty, unordered or outside of the model, an
-    unknown pooling, signal or number format, an unsupported transformer.
+    unknown pooling, signal or number format, a bad number of queries, an unsupported transformer.
     """
 
     runner: FormatRunner
@@ -82,7 +88,9 @@ class MultiExitClassifier(ExitClassifier):
         regularizer: Optional[RegularizerApplicator] = None,
         serialization_dir: Optional[str] = None,
         ddp_accelerator: Optional[DdpAccelerator] = None,
+        queries: Any = 1,  # not int: AllenNLP would make one of 1.5, or of true
     ) -> None:
+        queries = _checked_queries(pooling, queries)
         encoder = _build_encoder(
             model_name, exit_layers, serialization_dir, pretrained_weights, pooling
         )
@@ -94,7 +102,9 @@ class MultiExitClassifier(ExitClassifier):
         self.encoder = encoder
         self.pooling = pooling
         exits = [
-            ExitHead(layer, encoder.hidden_size, len(self.labels), dropout, CERTAINTY in signals)
+            ExitHead(
+                layer, encoder.hidden_size, len(self.labels), dropout, CERTAINTY in signals, queries
+            )
             for layer in exit_layers
         ]
         self.exits = torch.nn.ModuleList(exits)
@@ -137,6 +147,19 @@ def _build_runner(
     return LayerwiseRunner(encoder, encoder.pooling(pooling), exits, depth)
 
 
+def _checked_queries(pooling: str, queries: Any) -> int:
+    """How many queries an exit has, 0 without attention."""
+    if pooling not in POOLINGS:
+        raise ConfigurationError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+    if not isinstance(queries, int) or isinstance(queries, bool) or queries < 1:
+        raise ConfigurationError(f"queries must be a whole number of at least 1, got {queries!r}")
+    if pooling != "attention" and queries != 1:
+        raise ConfigurationError(
+            f"queries is {queries}, but pooling {pooling!r} has none: give pooling 'attention'"
+        )
+    return queries if pooling == "attention" else 0
+
+
 def _build_encoder(
     model_name: Optional[str],
     exit_layers: Sequence[int],
@@ -144,8 +167,6 @@ def _build_encoder(
     pretrained_weights: bool,
     pooling: str,
 ) -> LayeredEncoder:
-    if pooling not in ("first", "mean"):
-        raise ConfigurationError(f"pooling must be 'first' or 'mean', got {pooling!r}")
     config = pretrained.load_config(model_name, directory)
     check_supported(config)
     full_layers = config.num_hidden_layers

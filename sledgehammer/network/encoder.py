@@ -249,8 +249,11 @@ class LayeredEncoder(torch.nn.Module):
         return self._layer_input(hidden, inputs.mask[:, :tokens].index_select(0, rows))
 
     def pooling(self, name: str) -> Pooling:
-        """How a layer's states become one vector: `first` or `mean`."""
-        return mean_pool if name == "mean" else self.pool_first
+        """Return how a layer's states become one vector for all exits.
+
+        With `attention` that is their mean; what an exit's own queries see, the exit adds.
+        """
+        return self.pool_first if name == "first" else mean_pool
 
     def pool_first(self, inputs: LayerInput) -> Tensor:
         """First token, through the transformer's own pooler: (rows, hidden size)."""

@@ -1,9 +1,12 @@
 """The classifier at an exit."""
 
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
+
+from sledgehammer.network.encoder import LayerInput
+from sledgehammer.network.pooling import AttentionPooling
 
 
 class ExitHead(torch.nn.Module):
@@ -22,6 +25,10 @@ class ExitHead(torch.nn.Module):
         Applied to the mixed state in training.
     with_certainty : `bool`, optional (default = `False`)
         Whether the exit also tells how sure it is to be right.
+    queries : `int`, optional (default = `0`)
+        If not 0, the states of the exit's own layer are pooled by so many queries of its own (see
+        `AttentionPooling`), and those of the layers below as they are for all exits. No exit has
+        weights that another one needs, so that each may be frozen, or learn alone.
     """
 
     def __init__(
@@ -31,64 +38,90 @@ class ExitHead(torch.nn.Module):
         num_labels: int,
         dropout: float = 0.1,
         with_certainty: bool = False,
+        queries: int = 0,
     ) -> None:
         super().__init__()
         self.layer = layer
+        self.queries = queries
+        self.pool = AttentionPooling(queries, hidden_size) if queries else None
+        state_size = hidden_size * max(queries, 1)
         # An exit at layer 0 has nothing to mix: a lone weight would never get a gradient.
         self.mix = torch.nn.Parameter(torch.zeros(layer + 1)) if layer > 0 else None
         self.dropout = torch.nn.Dropout(dropout)
-        self.linear = torch.nn.Linear(hidden_size, num_labels)
-        self.halting = torch.nn.Linear(hidden_size, 1) if with_certainty else None
+        self.linear = torch.nn.Linear(state_size, num_labels)
+        self.halting = torch.nn.Linear(state_size, 1) if with_certainty else None
         # See `_matrix`: a matrix, and which weights it was made of.
         self._made: Optional[Tuple[Tensor, Tuple[int, ...]]] = None
 
-    def forward(self, pooled: Tensor) -> Tensor:
-        """(rows, layers run, hidden size) -> logits of shape (rows, labels).
+    def states(self, pooled: Sequence[Tensor], inputs: LayerInput) -> List[Tensor]:
+        """Return what the exit mixes.
+
+        # Parameters
+
+        pooled : `Sequence[Tensor]`
+            One for each of the `layer` + 1 layers run, each of shape (rows, hidden size).
+        inputs : `LayerInput`
+            What the exit's own layer gave.
+
+        # Returns
+
+        One a layer, each of shape (rows, state size); the state size is `queries` times the hidden
+        size, if there are queries.
+        """
+        if self.pool is None:
+            return list(pooled)
+        below = list(pooled[:-1])
+        if self.queries > 1:
+            below = [torch.cat([state] * self.queries, dim=1) for state in below]
+        return [*below, self.pool.of(inputs)]
+
+    def forward(self, states: Tensor) -> Tensor:
+        """(rows, layers run, state size) -> logits of shape (rows, labels).
 
         `layers run` is `layer` + 1.
         """
-        return self.linear(self.dropout(self._mixed(pooled)))
+        return self.linear(self.dropout(self._mixed(states)))
 
-    def certainty(self, pooled: Tensor) -> Tensor:
-        """(rows, layers run, hidden size) -> (rows,) in [0, 1]: how sure the exit is to be right.
+    def certainty(self, states: Tensor) -> Tensor:
+        """(rows, layers run, state size) -> (rows,) in [0, 1]: how sure the exit is to be right.
 
         No gradient flows back from it: the exit does not learn to be predictable.
         """
         assert self.halting is not None, "the exit was made without"
-        mixed = self._mixed(pooled).detach().to(self.halting.weight.dtype)
+        mixed = self._mixed(states).detach().to(self.halting.weight.dtype)
         return torch.sigmoid(self.halting(mixed).squeeze(-1).float())
 
-    def logits(self, pooled: List[Tensor]) -> Tensor:
+    def logits(self, states: List[Tensor]) -> Tensor:
         """As `forward`, in float32; where nothing is to be learned, by one product of matrices.
 
         # Parameters
 
-        pooled : `List[Tensor]`
-            One for each of the `layer` + 1 layers run, each of shape (rows, hidden size).
+        states : `List[Tensor]`
+            What the method `states` gives.
 
         # Returns
 
         Shape (rows, labels).
         """
         if self.training or torch.is_grad_enabled():
-            return self(torch.stack(pooled, dim=1).to(self.linear.weight.dtype)).float()
-        states = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
+            return self(torch.stack(states, dim=1).to(self.linear.weight.dtype)).float()
+        side_by_side = states[0] if len(states) == 1 else torch.cat(states, dim=1)
         matrix = self.linear.weight if self.mix is None else self._matrix(self.mix)
-        if states.dtype != matrix.dtype:
-            states = states.to(matrix.dtype)
-        return torch.nn.functional.linear(states, matrix, self.linear.bias).float()
+        if side_by_side.dtype != matrix.dtype:
+            side_by_side = side_by_side.to(matrix.dtype)
+        return torch.nn.functional.linear(side_by_side, matrix, self.linear.bias).float()
 
-    def _mixed(self, pooled: Tensor) -> Tensor:
+    def _mixed(self, states: Tensor) -> Tensor:
         if self.mix is None:
-            return pooled[:, 0]
-        return torch.matmul(torch.softmax(self.mix, dim=0).to(pooled.dtype), pooled)
+            return states[:, 0]
+        return torch.matmul(torch.softmax(self.mix, dim=0).to(states.dtype), states)
 
     def train(self, mode: bool = True) -> "ExitHead":
         self._made = None
         return super().train(mode)
 
     def _matrix(self, mix: Tensor) -> Tensor:
-        """Mix and linear map in one: (labels, layers run * hidden size).
+        """Mix and linear map in one: (labels, layers run * state size).
 
         Beside a layer of a small transformer, computing it each time would be noticed. It is kept
         for as long as the weights stay what they are.

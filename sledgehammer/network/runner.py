@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sledgehammer.network.encoder import LayeredEncoder, LayerInput, Pooling, TokenTensors
 from sledgehammer.network.exit_head import ExitHead
+from sledgehammer.network.gradients import scaled_gradient
 from sledgehammer.network.signals import CERTAINTY, DEPTH, AllExits, DepthHead
 from sledgehammer.policies import Evidence, ExitPolicy, Settings, comparable, select
 
@@ -24,6 +25,9 @@ class GradientFlow(Enum):
 
     ALL = "to all layers below it"
     BETWEEN_EXITS = "down to the next lower exit"
+    EQUILIBRIUM = (
+        "to all layers below it, each of which gets the mean of all exits above, not the sum"
+    )
     LOWER_EXITS = "not beyond the exit itself: the backbone and the last exit are frozen"
 
 
@@ -183,15 +187,22 @@ class LayerwiseRunner:
         signals = {} if self._depth is None else {DEPTH: self._depth(inputs)}
         pooled: List[Tensor] = []
         logits, certainties = [], []
-        for head in self._exits:
+        for position, head in enumerate(self._exits):
+            # This exit and those above it. If it gets 1 / left of its gradient from its own states,
+            # and lets (left - 1) / left pass from above, each layer gets the mean of all.
+            left = len(self._exits) - position
+            share = 1 / left if gradients is GradientFlow.EQUILIBRIUM else 1.0
             with torch.set_grad_enabled(learns):
-                inputs = self._advance(inputs, pooled, head)
-            logits.append(head.logits(pooled))
+                inputs = self._advance(inputs, pooled, head, share)
+            states = head.states(pooled, scaled_gradient(inputs, share))
+            logits.append(head.logits(states))
             if head.halting is not None:
-                certainties.append(head.certainty(torch.stack(pooled, dim=1)))
+                certainties.append(head.certainty(torch.stack(states, dim=1)))
             if gradients is GradientFlow.BETWEEN_EXITS:
                 inputs = inputs._replace(hidden=inputs.hidden.detach())
                 pooled = [state.detach() for state in pooled]
+            elif gradients is GradientFlow.EQUILIBRIUM:
+                inputs = scaled_gradient(inputs, 1 - share)
         if frozen:
             # Not even a gradient of zero, with which an optimizer's momentum would move it on.
             logits[-1] = logits[-1].detach()
@@ -227,12 +238,13 @@ class LayerwiseRunner:
             if plan is not None and position not in plan:
                 continue  # nobody takes this exit
             active.inputs = self._advance(active.inputs, active.pooled, head)
-            probs = torch.softmax(head.logits(active.pooled) / each_temperature[position], dim=-1)
+            states = head.states(active.pooled, active.inputs)
+            probs = torch.softmax(head.logits(states) / each_temperature[position], dim=-1)
             if position == len(self._exits) - 1:
                 collected.add(active.positions, position, probs)
                 break
             if plan is None:
-                decided = _decide(active, policy, head, probs)
+                decided = _decide(active, policy, head, states, probs)
             else:
                 decided = [plan[row] == position for row in active.positions]
             if all(decided):
@@ -255,19 +267,26 @@ class LayerwiseRunner:
         planned = policy.plan(len(active.positions), known, active.settings)
         return None if planned is None else planned.tolist()
 
-    def _advance(self, inputs: LayerInput, pooled: List[Tensor], head: ExitHead) -> LayerInput:
-        """Run the layers up to the exit's, adding one pooled state a layer to `pooled`."""
+    def _advance(
+        self, inputs: LayerInput, pooled: List[Tensor], head: ExitHead, share: float = 1.0
+    ) -> LayerInput:
+        """Run the layers up to the exit's, adding one pooled state a layer to `pooled`.
+
+        Of their gradients only so large a share flows back.
+        """
         for layer in range(len(pooled), head.layer + 1):
             inputs = self._encoder.run_layer(layer, inputs)
-            pooled.append(self._pool(inputs))
+            pooled.append(self._pool(scaled_gradient(inputs, share)))
         return inputs
 
 
-def _decide(active: _ActiveRows, policy: ExitPolicy, head: ExitHead, probs: Tensor) -> List[bool]:
+def _decide(
+    active: _ActiveRows, policy: ExitPolicy, head: ExitHead, states: List[Tensor], probs: Tensor
+) -> List[bool]:
     """Which of the rows that run stop at this exit, which gave them these probabilities."""
     certainty = None
     if CERTAINTY in policy.needs:
-        certainty = head.certainty(torch.stack(active.pooled, dim=1))
+        certainty = head.certainty(torch.stack(states, dim=1))
     decision = policy.decide(active.see(probs, certainty), active.settings)
     if isinstance(decision, ndarray):
         return decision.tolist()

@@ -11,8 +11,9 @@ from allennlp.common.checks import ConfigurationError
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.export import directory
 from sledgehammer.export.directory import Format, export, random_tokens, range_batches
-from sledgehammer.model.archives import open_archive
+from sledgehammer.model.archives import Opened, open_archive
 from tests.conftest import FIXTURES
+from tests.tiny_training import train
 
 pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
 pytest.importorskip("onnxruntime")
@@ -37,6 +38,30 @@ def test_float32_is_the_model(tiny_archive: Path, tmp_path: Path, runtime: str) 
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.fixture(scope="module", params=[1, 4])
+def attentive(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> "tuple[str, Opened]":
+    """An archive whose exits have queries; those of the opened model look at some tokens more."""
+    run = tmp_path_factory.mktemp("attentive") / "run"
+    train(run, model__pooling="attention", model__queries=request.param)
+    opened = open_archive(str(run / "model.tar.gz"))
+    for head in opened.model.exits:  # type: ignore[union-attr]
+        torch.nn.init.normal_(head.pool.query)
+    return str(run / "model.tar.gz"), opened
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "openvino"])
+def test_float32_has_the_queries_too(
+    attentive: "tuple[str, Opened]", tmp_path: Path, runtime: str
+) -> None:
+    pytest.importorskip(runtime)
+    archive, opened = attentive
+    engine = export(archive, opened, Format(runtime, "fp32"), tmp_path)
+    expected, got = logits_of(engine, opened.model)
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "runtime, precision", [("onnx", "int8"), ("onnx", "int8-dynamic"), ("openvino", "int8")]
 )
@@ -55,13 +80,19 @@ def test_int8_is_near_the_model(
     assert 0 < float((expected - got).abs().max()) < 0.3 * float(expected.abs().max())
 
 
+@pytest.mark.parametrize("pooled_by", ["mean", "queries"])
 def test_attention_and_layer_norm_are_fused(
-    tiny_archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pooled_by: str,
+    tiny_archive: Path,
+    attentive: "tuple[str, Opened]",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    archive = str(tiny_archive) if pooled_by == "mean" else attentive[0]
     fused = []
     write: Callable[..., Any] = directory.onnx.write_segment
     monkeypatch.setattr(directory.onnx, "write_segment", lambda *given: fused.append(write(*given)))
-    export(str(tiny_archive), open_archive(str(tiny_archive)), Format("onnx", "fp32"), tmp_path)
+    export(archive, open_archive(archive), Format("onnx", "fp32"), tmp_path)
     layers = [1, 2, 1]  # of the segments up to the exits at 0, 2 and 3
     assert [counts["Attention"] for counts in fused] == layers
     assert [counts["SkipLayerNormalization"] for counts in fused] == [2 * n for n in layers]

@@ -30,6 +30,13 @@ def model_of(
     ).eval()
 
 
+def with_queries(model: MultiExitClassifier) -> None:
+    """Let queries, if there are any, look at more than the mean."""
+    for name, weight in model.named_parameters():
+        if name.endswith("pool.query"):
+            torch.nn.init.normal_(weight, std=0.3)
+
+
 def run_chain(segments: Any, tokens: Dict[str, torch.Tensor]) -> torch.Tensor:
     state = {name: tensor.numpy() for name, tensor in tokens.items()}
     logits = []
@@ -52,10 +59,11 @@ def batches(model: MultiExitClassifier) -> List[Dict[str, torch.Tensor]]:
     return found
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("pooling", ["first", "mean", "attention"])
 @pytest.mark.parametrize("name", CONFIGS)
 def test_every_family(name: str, pooling: str, vocab: Vocabulary, tmp_path: Path) -> None:
     model = model_of(name, vocab, tmp_path, pooling)
+    with_queries(model)
     traced, *others = batches(model)
     files = []
     for segment, inputs in walk(segments_of(model, list(traced)), [traced]):
@@ -69,6 +77,7 @@ def test_every_family(name: str, pooling: str, vocab: Vocabulary, tmp_path: Path
 
 
 MIX = {"/head/MatMul", "/head/linear/Gemm"}
+QUERIES = {"/pool/MatMul", "/pool/MatMul_1"}
 
 
 @pytest.mark.parametrize(
@@ -79,14 +88,16 @@ MIX = {"/head/MatMul", "/head/linear/Gemm"}
          # What head and certainty have in common is computed once.
          {"/certainty/MatMul", "/certainty/halting/Gemm", "/head/linear/Gemm"}),
         ("predicted_depth", {"/head/linear/Gemm", "/depth/linear/Gemm"}, MIX),
+        ("attention", QUERIES | {"/head/linear/Gemm"}, QUERIES | MIX),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("runtime", ["onnx", "onnx int8-dynamic", "openvino"])
 def test_what_decides_is_not_quantised(
     runtime: str, policy: str, first: Set[str], second: Set[str], vocab: Vocabulary, tmp_path: Path
 ) -> None:
-    model = model_of("bert", vocab, tmp_path, "mean", signals=["certainty", "depth"])
-    model.policy = ExitPolicy.by_name(policy)()
+    pooling = policy if policy == "attention" else "mean"
+    model = model_of("bert", vocab, tmp_path, pooling, signals=["certainty", "depth"])
+    model.policy = ExitPolicy.by_name("confidence" if policy == "attention" else policy)()
     traced = batches(model)[:1]
     walked = walk(segments_of(model, list(traced[0])), traced)
     products = {

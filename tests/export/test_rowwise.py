@@ -13,7 +13,7 @@ from sledgehammer.engine.runtimes import OnnxSegments
 from sledgehammer.export.onnx import write_segment
 from sledgehammer.export.rowwise import LARGEST_WEIGHT, quantised_weights
 from sledgehammer.export.segments import segments_of, walk
-from tests.export.test_onnx import batches, model_of, run_chain
+from tests.export.test_onnx import batches, model_of, run_chain, with_queries
 from tests.network.test_encoder import CONFIGS
 
 pytest.importorskip("onnx", reason="exports are not installed with the stock stack")
@@ -38,9 +38,12 @@ def one_row(tokens: Dict[str, torch.Tensor], row: int) -> Dict[str, torch.Tensor
     return {name: tensor[row : row + 1, :length] for name, tensor in tokens.items()}
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_row_is_alone_what_it_is_in_a_batch(name: str, vocab: Vocabulary, tmp_path: Path) -> None:
-    model = model_of(name, vocab, tmp_path, "mean")
+@pytest.mark.parametrize("name, pooling", [*((n, "mean") for n in CONFIGS), ("bert", "attention")])
+def test_a_row_is_alone_what_it_is_in_a_batch(
+    name: str, pooling: str, vocab: Vocabulary, tmp_path: Path
+) -> None:
+    model = model_of(name, vocab, tmp_path, pooling)
+    with_queries(model)
     traced, *_ = batches(model)
     files = files_of(model, traced, tmp_path, "int8")
     # ALBERT and ELECTRA have one more between the embeddings and the layers.

@@ -32,6 +32,13 @@ class TestWithAllenNlpsChecks(ModelTestCase):
     def test_trains_saves_and_loads(self) -> None:
         self.ensure_model_can_train_save_and_load(FIXTURES / "tiny.jsonnet", tolerance=1e-3)
 
+    def test_trains_saves_and_loads_with_queries(self) -> None:
+        self.ensure_model_can_train_save_and_load(
+            FIXTURES / "tiny.jsonnet",
+            tolerance=1e-3,
+            overrides='{"model.pooling": "attention", "model.queries": 4}',
+        )
+
     def test_trains_saves_and_loads_with_first_token_pooling(self) -> None:
         self.ensure_model_can_train_save_and_load(
             FIXTURES / "tiny.jsonnet", tolerance=1e-3, overrides='{"model.pooling": "first"}'
@@ -67,11 +74,6 @@ def test_unsupported_transformer(vocab: Vocabulary, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'gpt2' are not supported") as error:
         MultiExitClassifier(vocab, [0], model_name=str(tmp_path))
     assert all(name in str(error.value) for name in FAMILIES)
-
-
-def test_bad_pooling(vocab: Vocabulary) -> None:
-    with pytest.raises(ConfigurationError, match="'first' or 'mean', got 'max'"):
-        MultiExitClassifier(vocab, [0], model_name=TINY_BERT, pooling="max")
 
 
 def test_model_needs_a_name_outside_of_a_training_run(vocab: Vocabulary) -> None:
@@ -177,7 +179,7 @@ def test_validation_loss_does_not_depend_on_chance(
     assert len({float(model(**tensors)["loss"]) for _ in range(6)}) == 1
 
 
-@pytest.mark.parametrize("pooling", ["first", "mean"])
+@pytest.mark.parametrize("pooling", ["first", "mean", "attention"])
 def test_every_parameter_learns(vocab: Vocabulary, sst_reader: SstReader, pooling: str) -> None:
     """A parameter without a gradient would stop distributed training."""
     model = MultiExitClassifier(vocab, [0, 2], model_name=TINY_BERT, pooling=pooling).train()

@@ -100,12 +100,14 @@ def test_mix_reaches_the_optimizer_and_moves(model: MultiExitClassifier) -> None
         assert (mix - before[name]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("labels", [2, 3, 4])
-def test_four_exits_add_less_than_a_two_hundredth_of_a_per_cent_to_bert_large(labels: int) -> None:
+@pytest.mark.parametrize("labels, queries", [(2, 0), (3, 0), (4, 0), (2, 1), (3, 1)])
+def test_four_exits_add_less_than_a_two_hundredth_of_a_per_cent_to_bert_large(
+    labels: int, queries: int
+) -> None:
     extra = sum(
         parameter.numel()
         for layer in (0, 4, 12, 23)
-        for parameter in ExitHead(layer, 1024, labels).parameters()
+        for parameter in ExitHead(layer, 1024, labels, queries=queries).parameters()
     )
     config = BertConfig(
         hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096

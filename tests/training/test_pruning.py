@@ -44,12 +44,12 @@ KEPT = Kept([[1], [0], [0, 1], [1]], [[3, 7, 20, 31], [0, 1, 2, 3], [9, 10, 11, 
 
 
 def classifier(
-    name: str, vocab: Vocabulary, monkeypatch: pytest.MonkeyPatch
+    name: str, vocab: Vocabulary, monkeypatch: pytest.MonkeyPatch, pooling: str = "mean"
 ) -> MultiExitClassifier:
     """Exits after layers 0, 2 and 3 of a tiny model of some family."""
     monkeypatch.setattr(pretrained, "load_config", lambda *_: config_of(name))
     monkeypatch.setattr(pretrained, "load_transformer", lambda *_: build(name))
-    return MultiExitClassifier(vocab, [0, 2, 3], model_name=name, pooling="mean").eval()
+    return MultiExitClassifier(vocab, [0, 2, 3], model_name=name, pooling=pooling).eval()
 
 
 def zero_or_one(kept: List[List[int]], count: int) -> List[torch.Tensor]:
@@ -125,13 +125,16 @@ def test_pruned_twice(vocab: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> Non
         assert torch.equal(weight, again[name])
 
 
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
 @pytest.mark.parametrize("name", ["bert", "distilbert"])
 @torch.no_grad()
 def test_segments_of_a_pruned_model(
-    name: str, vocab: Vocabulary, monkeypatch: pytest.MonkeyPatch
+    name: str, pooling: str, vocab: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = classifier(name, vocab, monkeypatch)
+    model = classifier(name, vocab, monkeypatch, pooling)
+    before = {n: weight.clone() for n, weight in model.exits.named_parameters()}
     prune(model, KEPT)
+    assert all(torch.equal(before[n], weight) for n, weight in model.exits.named_parameters())
     batch = padded_batch(model.encoder.transformer)
     model.always_run_all_exits = True
     expected = model(batch)["logits"]

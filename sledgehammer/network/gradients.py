@@ -1,0 +1,28 @@
+"""Gradients that flow back smaller than they came."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sledgehammer.network.encoder import LayerInput
+
+
+class _ScaledGradient(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by a number."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor, factor: float) -> Tensor:
+        context.factor = factor
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Any:
+        return gradient * context.factor, None
+
+
+def scaled_gradient(inputs: LayerInput, factor: float) -> LayerInput:
+    """Return the same states, from which the gradient flows back multiplied by a number."""
+    if factor == 1.0:
+        return inputs
+    return inputs._replace(hidden=_ScaledGradient.apply(inputs.hidden, factor))
