@@ -18,6 +18,6 @@ from sledgehammer.commands import (  # noqa: E402,F401
     training_patches,
 )
 from sledgehammer.model import multi_exit, predictor  # noqa: E402,F401
-from sledgehammer.training import callbacks, data_loader  # noqa: E402,F401
+from sledgehammer.training import callbacks, data_loader, schedule  # noqa: E402,F401
 
 one_line_errors.install()

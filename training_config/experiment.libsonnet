@@ -48,7 +48,8 @@
         [['^encoder.*(bias|LayerNorm)'], { weight_decay: 0.0 }],
       ],
     },
-    learning_rate_scheduler: { type: 'slanted_triangular', cut_frac: 0.1 },
+    // In objectives with stages it starts anew at each.
+    learning_rate_scheduler: { type: 'sledgehammer_slanted_triangular', cut_frac: 0.1 },
     callbacks: ['sledgehammer_calibration', 'sledgehammer_objective'],
   },
   // The tokenizer and the transformer's config: an archive needs no hub and no local folder.

@@ -24,6 +24,15 @@ OBJECTIVES: Dict[str, Dict[str, Any]] = {
 }
 """What each objective changes in a config, besides its name."""
 
+PLANNED: Dict[str, Dict[str, Any]] = {
+    "mixed": STAGED,
+    "exit_weighted": {},
+    "gradient_equilibrium": {},
+    "gatekeeper": {},
+}
+"""The same of objectives whose runs are still to be made: they join `OBJECTIVES` with the next
+comparison, since all of its figures come from the same runs."""
+
 TEACHER = "standard"
 """The system that teaches `distillation`: the backbone with one exit at the top."""
 

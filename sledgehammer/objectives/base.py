@@ -1,11 +1,9 @@
 """What a training objective is, and the terms that several of them are made of."""
 
-import math
 from dataclasses import dataclass
-from typing import List, Optional, Sequence
+from typing import List, Sequence
 
 from allennlp.common import Registrable
-from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
 
@@ -69,6 +67,10 @@ class ExitObjective(Registrable):
     def check_epochs(self, epochs: int) -> None:
         """Raise a `ConfigurationError` if a run of so many epochs leaves an exit untrained."""
 
+    def stage_epochs(self, epochs: int) -> List[int]:
+        """Return how many epochs each stage has in a run of so many, if none ends early."""
+        return [epochs]
+
     def begin(self, labels: List[str], directory: str) -> None:
         """A training run begins.
 
@@ -89,6 +91,10 @@ class ExitObjective(Registrable):
 
     def begin_step(self, number: int) -> None:
         """An optimizer step begins, which may take several batches; the run's first is number 0."""
+
+    def learning(self, exits: int) -> range:
+        """Return the positions of those of so many exits that learn at the moment."""
+        return range(exits)
 
     @property
     def stage(self) -> int:
@@ -123,87 +129,8 @@ class LossOverAllExits(ExitObjective):
         self._objective.begin(labels, directory)
 
 
-class StagedObjective(ExitObjective):
-    """Fine-tunes the backbone with the last exit; then freezes both and trains the other exits.
-
-    In a run of 4 epochs and `first_stage` 0.5 the first two epochs are the first stage. It ends
-    sooner if validation has not improved for the trainer's `patience`. For distributed training set
-    `find_unused_parameters: true`: each stage leaves weights without a gradient.
-
-    # Parameters
-
-    first_stage : `float`, optional (default = `0.5`)
-        The share of the epochs, in (0, 1). At least one epoch must be left for the second stage.
-
-    # Raises
-
-    `ConfigurationError` for another value; in training, for a model with one exit, and without
-    `sledgehammer_objective` among the trainer's callbacks; when a run begins, if no epoch of it is
-    in the second stage.
-    """
-
-    def __init__(self, first_stage: float = 0.5) -> None:
-        if not 0 < first_stage < 1:
-            raise ConfigurationError(f"first_stage must be between 0 and 1, got {first_stage}")
-        self.first_stage = first_stage
-        self._progress: Optional[float] = None
-
-    def check_epochs(self, epochs: int) -> None:
-        latest = (epochs - 1) / epochs  # the progress with which the last epoch begins
-        if latest >= self.first_stage:
-            return
-        problem = (
-            f"with first_stage {self.first_stage:g} no epoch of {epochs} is in the second stage, in "
-            "which the lower exits learn: train for more epochs"
-        )
-        # Rounded down, so that the value, when given, is small enough.
-        largest = math.floor(latest * 100) / 100
-        raise ConfigurationError(
-            f"{problem}, or give a first_stage of at most {largest:g}" if largest else problem
-        )
-
-    def begin_epoch(self, progress: float) -> None:
-        self._progress = progress
-        self._set_stage(1 if progress >= self.first_stage else 0)
-
-    @property
-    def stage(self) -> int:
-        return 1 if self.gradients is GradientFlow.LOWER_EXITS else 0
-
-    def end_stage(self) -> bool:
-        if self.stage:
-            return False
-        self._set_stage(1)
-        return True
-
-    def _set_stage(self, stage: int) -> None:
-        self.gradients = GradientFlow.LOWER_EXITS if stage else GradientFlow.ALL
-
-    def loss(self, batch: ExitBatch) -> Tensor:
-        if batch.training:
-            self._check(batch)
-        return self.second_loss(batch) if self.stage else exit_losses(batch)[-1]
-
-    def loss_over_all_exits(self, batch: ExitBatch) -> Tensor:
-        last = exit_losses(batch)[-1]
-        return last + self.second_loss(batch) if batch.logits.size(1) > 1 else last
-
-    def _check(self, batch: ExitBatch) -> None:
-        if self._progress is None:
-            raise ConfigurationError(
-                "an objective with stages must be told how far training is: add "
-                "'sledgehammer_objective' to trainer.callbacks"
-            )
-        if batch.logits.size(1) == 1:
-            raise ConfigurationError("an objective with stages needs a second exit to train")
-
-    def second_loss(self, batch: ExitBatch) -> Tensor:
-        """The loss of the second stage, in which the last exit must get no gradient."""
-        raise NotImplementedError
-
-
-def exit_losses(batch: ExitBatch) -> Tensor:
-    """Mean cross-entropy of each exit over the labelled rows: (exits,); 0 without any."""
+def losses_of_rows(batch: ExitBatch) -> Tensor:
+    """Return the cross-entropy of each row at each exit: (rows, exits); 0 without a label."""
     rows, exits, _ = batch.logits.shape
     each = cross_entropy(
         batch.logits.flatten(0, 1),
@@ -211,8 +138,13 @@ def exit_losses(batch: ExitBatch) -> Tensor:
         ignore_index=UNLABELLED,
         reduction="none",
     )
+    return each.view(rows, exits)
+
+
+def exit_losses(batch: ExitBatch) -> Tensor:
+    """Mean cross-entropy of each exit over the labelled rows: (exits,); 0 without any."""
     count = (batch.label != UNLABELLED).sum().clamp(min=1)
-    return each.view(rows, exits).sum(dim=0) / count
+    return losses_of_rows(batch).sum(dim=0) / count
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:

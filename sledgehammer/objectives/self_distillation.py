@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from sledgehammer.objectives.base import ExitBatch, ExitObjective, StagedObjective, divergence
+from sledgehammer.objectives.base import ExitBatch, ExitObjective, divergence
+from sledgehammer.objectives.staged import StagedObjective
 
 
 @ExitObjective.register("self_distillation")

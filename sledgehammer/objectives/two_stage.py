@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from sledgehammer.objectives.base import ExitBatch, ExitObjective, StagedObjective, exit_losses
+from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
+from sledgehammer.objectives.staged import StagedObjective
 
 
 @ExitObjective.register("two_stage")
@@ -11,8 +12,8 @@ class TwoStageObjective(StagedObjective):
     `L_n`, then `sum_{i<n} L_i` (Xin et al., "DeeBERT", ACL 2020, section 3.2).
 
     The full model is as good as the standard baseline by construction; the lower exits have to live
-    with states that were not made for them. The stages share one optimizer and one schedule of
-    the learning rate, where the original starts anew.
+    with states that were not made for them. The schedule of the learning rate starts anew in the
+    second stage, as the original's does, if it is `sledgehammer_slanted_triangular`.
     """
 
     def second_loss(self, batch: ExitBatch) -> Tensor:

@@ -22,6 +22,7 @@ from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.signals import SIGNALS
 from sledgehammer.policies import exit_shares
 from sledgehammer.training.distributed import gather_rows
+from sledgehammer.training.schedule import StagedTriangular
 
 logger = logging.getLogger(__name__)
 
@@ -125,7 +126,8 @@ class ObjectiveCallback(TrainerCallback):
 
     With an objective in stages, early stopping counts within a stage: the best epoch, whose weights
     the archive gets, is one of the last stage, and a stage whose validation has not improved for the
-    trainer's `patience` is followed by the next.
+    trainer's `patience` is followed by the next. A learning rate that
+    `sledgehammer_slanted_triangular` schedules starts anew in each stage.
 
     # Raises
 
@@ -146,7 +148,10 @@ class ObjectiveCallback(TrainerCallback):
         model.objective.check_epochs(trainer._num_epochs)
         model.objective.begin(model.labels, self.serialization_dir)
         model.objective.begin_step(self._steps)
-        self._begin_epoch(trainer, trainer._start_after_epochs_completed)  # recovered: not 0
+        done = trainer._start_after_epochs_completed  # recovered: not 0
+        if not done:
+            _begin_schedule(trainer, model.objective.stage_epochs(trainer._num_epochs)[0])
+        self._begin_epoch(trainer, done)
 
     def on_batch(self, trainer: GradientDescentTrainer, *args: Any, **kwargs: Any) -> None:
         if kwargs["is_training"]:
@@ -164,6 +169,7 @@ class ObjectiveCallback(TrainerCallback):
             # on saying whether the last epoch was the best, as that one's weights are not saved yet.
             tracker._best_so_far = None
             tracker._epochs_with_no_improvement = 0
+            _begin_schedule(trainer, trainer._num_epochs - (kwargs["epoch"] + 1))
 
     def _begin_epoch(self, trainer: GradientDescentTrainer, done: int) -> None:
         model = _model_of(trainer)
@@ -182,6 +188,13 @@ class ObjectiveCallback(TrainerCallback):
         # Checkpoints of older versions have neither.
         self._steps = state_dict.get("steps", 0)
         self._stages_ended = state_dict.get("stages_ended", 0)
+
+
+def _begin_schedule(trainer: GradientDescentTrainer, epochs: int) -> None:
+    """Let a stage of so many epochs have a schedule of its own, if the run's can start anew."""
+    scheduler = trainer._learning_rate_scheduler
+    if epochs and isinstance(scheduler, StagedTriangular):
+        scheduler.begin_stage(epochs, trainer._total_batches_completed)
 
 
 def _model_of(trainer: Optional[GradientDescentTrainer]) -> MultiExitClassifier:

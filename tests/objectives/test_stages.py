@@ -10,7 +10,8 @@ from allennlp.training import GradientDescentTrainer
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.runner import GradientFlow
 from sledgehammer.objectives import SelfDistillationObjective, TwoStageObjective
-from sledgehammer.objectives.base import LossOverAllExits, StagedObjective, divergence
+from sledgehammer.objectives.base import LossOverAllExits, divergence
+from sledgehammer.objectives.staged import StagedObjective
 from tests.objectives.batches import batch_of, exits_that_learn, losses_of, random_batch
 from tests.tiny_training import load, train
 

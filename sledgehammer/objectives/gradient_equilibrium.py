@@ -1,0 +1,22 @@
+"""Every layer learns from the mean of the exits above it."""
+
+from torch import Tensor
+
+from sledgehammer.network.runner import GradientFlow
+from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
+
+
+@ExitObjective.register("gradient_equilibrium")
+class GradientEquilibriumObjective(ExitObjective):
+    """`sum_i L_i`, but each layer gets the mean gradient of the exits above it (Li et al., "Improved
+    Techniques for Training Adaptive Deep Networks", ICCV 2019, arXiv 1908.06294, section 3.1).
+
+    With the sum, the lowest layers would get as many gradients as there are exits, and the highest
+    one. The exits' own weights get all of their gradients. A pooler that all exits share (pooling
+    `first`) gets those of every layer's states.
+    """
+
+    gradients = GradientFlow.EQUILIBRIUM
+
+    def loss(self, batch: ExitBatch) -> Tensor:
+        return exit_losses(batch).sum()
