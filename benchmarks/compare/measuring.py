@@ -1,7 +1,9 @@
 """Measures the trained runs of a dataset: every policy replayed on what every objective has taught."""
 
 import itertools
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
@@ -23,7 +25,10 @@ from sledgehammer.benchmark.timing import alternate
 from sledgehammer.dataset_readers.base import Row, token_batches
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.archives import Opened, open_archive
+from sledgehammer.objectives.base import TrainingRun
 from sledgehammer.policies import ExitPolicy, exit_shares
+from sledgehammer.training.fine_tuning import GivenRows
+from sledgehammer.training.rows import rows_of
 
 LAYERS = np.linspace(1, FULL_LAYERS, 5 * (FULL_LAYERS - 1) + 1)
 """Mean layers at which every curve is read off."""
@@ -165,7 +170,7 @@ def _training_step(opened: Opened, rows: Sequence[Row], stage: float) -> Callabl
     model.policy = ExitPolicy.make({"type": "confidence"})
     train = training_steps(opened, rows[: 32 * TRAINED_BATCHES])
     if hasattr(objective, "teacher"):
-        objective.begin(model.labels, str(Path(objective.teacher).parent))
+        _begin(opened, rows[: 32 * TRAINED_BATCHES])
 
     numbers = itertools.count()
 
@@ -175,6 +180,18 @@ def _training_step(opened: Opened, rows: Sequence[Row], stage: float) -> Callabl
         train()
 
     return step
+
+
+def _begin(opened: Opened, rows: Sequence[Row]) -> None:
+    """Begin a run on the rows, though none follows."""
+    model, reader = opened
+    loader = SimpleNamespace(reader=GivenRows(reader, rows), data_path="rows")
+    with tempfile.TemporaryDirectory() as folder:
+        run = TrainingRun(
+            model.labels, model.exit_layers, model.full_layers, folder, model.temperatures.device,
+            rows=lambda: rows_of([loader]),  # type: ignore[list-item]
+        )  # fmt: skip
+        model.objective.begin(run)
 
 
 def _extra_parameters(first: Dict[str, Opened]) -> Dict[str, float]:

@@ -1,8 +1,9 @@
 """What a training objective is, and the terms that several of them are made of."""
 
 from dataclasses import dataclass
-from typing import List, Sequence
+from typing import Callable, Iterable, List, NamedTuple, Sequence
 
+import torch
 from allennlp.common import Registrable
 from torch import Tensor
 from torch.nn.functional import cross_entropy, log_softmax
@@ -39,6 +40,50 @@ class ExitBatch:
     training: bool
 
 
+class ReadRow(NamedTuple):
+    """A row of a run's data, as it was before it was tokenised.
+
+    # Parameters
+
+    fingerprint : `int`
+        That of its word pieces (see `row_hashes`).
+    texts : `List[str]`
+        One, or the two of a pair.
+    """
+
+    fingerprint: int
+    texts: List[str]
+
+
+@dataclass
+class TrainingRun:
+    """What an objective may ask of a run that begins.
+
+    # Parameters
+
+    labels : `List[str]`
+        Their names, by index.
+    exit_layers : `Sequence[int]`
+        The layers with an exit, counted from 0.
+    full_layers : `int`
+        Layers of the full model.
+    directory : `str`
+        Where the run writes.
+    device : `torch.device`
+        Where the model is.
+    rows : `Callable[[], Iterable[ReadRow]]`
+        Reads all rows of the run again, those of validation too. It raises a `ConfigurationError` if
+        they do not come from readers of ours.
+    """
+
+    labels: List[str]
+    exit_layers: Sequence[int]
+    full_layers: int
+    directory: str
+    device: torch.device
+    rows: Callable[[], Iterable[ReadRow]]
+
+
 class ExitObjective(Registrable):
     """Turns the logits of all exits into one loss, and says which weights it reaches.
 
@@ -71,15 +116,8 @@ class ExitObjective(Registrable):
         """Return how many epochs each stage has in a run of so many, if none ends early."""
         return [epochs]
 
-    def begin(self, labels: List[str], directory: str) -> None:
+    def begin(self, run: TrainingRun) -> None:
         """A training run begins.
-
-        # Parameters
-
-        labels : `List[str]`
-            Their names, by index.
-        directory : `str`
-            Where the run writes; the transformer's tokenizer is there.
 
         # Raises
 
@@ -125,8 +163,8 @@ class LossOverAllExits(ExitObjective):
     def loss(self, batch: ExitBatch) -> Tensor:
         return self._objective.loss_over_all_exits(batch)
 
-    def begin(self, labels: List[str], directory: str) -> None:
-        self._objective.begin(labels, directory)
+    def begin(self, run: TrainingRun) -> None:
+        self._objective.begin(run)
 
 
 def losses_of_rows(batch: ExitBatch) -> Tensor:

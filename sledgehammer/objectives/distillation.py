@@ -1,36 +1,47 @@
-"""A bigger model teaches all exits."""
+"""Another model teaches the exits, exit by exit."""
 
-from typing import Any, List, Optional
+from typing import Any, List, Mapping, Optional, Sequence
 
-import torch
+import torch.distributed
 from allennlp.common.checks import ConfigurationError
-from allennlp.models import load_archive
+from allennlp.common.util import is_distributed
 from torch import Tensor
 
-from sledgehammer.network.pretrained import load_tokenizer
-from sledgehammer.objectives.base import ExitBatch, ExitObjective, divergence, exit_losses
+from sledgehammer.objectives.base import (
+    ExitBatch,
+    ExitObjective,
+    TrainingRun,
+    divergence,
+    exit_losses,
+)
+from sledgehammer.objectives.teacher import TeacherOutputs, outputs_for
 
 
 @ExitObjective.register("distillation")
 class DistillationObjective(ExitObjective):
-    """`sum_i (1 - w) L_i + w T^2 KL(softmax(t / T) || softmax(z_i / T))`, z_i the logits of exit i
-    and t those of the teacher's last exit (Hinton et al. 2015, section 2; Sanh et al. 2019, section
-    2, for transformers).
+    """`sum_i (1 - w) L_i + w T^2 KL(softmax(t_i / T) || softmax(z_i / T))`, z_i the logits of exit i and
+    t_i the calibrated ones of the teacher's exit that it learns from (Hinton et al. 2015, section 2;
+    exit by exit as in Shen et al., "COST-EFF", EMNLP 2022, arXiv 2210.15523).
 
-    Every exit learns from the teacher, where the originals have one. Sanh et al. distil in
-    pretraining, with a loss on hidden states too; here the pretrained student is fine-tuned. Rows
-    without a label learn from the teacher alone. Validation has the same loss; without a teacher,
-    when the run is over, that of `joint`.
+    The teacher may have any tokenizer, any depth and any exits. Before training it reads the texts of
+    all rows once, those of validation too, and its answers are kept in the run's folder
+    (`teacher_outputs.npz`) by fingerprints of the student's word pieces. So a step costs no pass of
+    the teacher, and a recovered run none at all. Rows without a label learn from the teacher alone.
+    Validation has the same loss; without a teacher, when the run is over, that of `joint`.
 
     # Parameters
 
     teacher : `str`
-        An archive of ours with the same labels and the same tokenizer, since the teacher reads the
-        student's word pieces. Only training needs it.
+        An archive of ours with the same labels, whose rows have as many texts. Only training needs
+        it.
     temperature : `float`, optional (default = `2.0`)
         T, positive.
     weight : `float`, optional (default = `0.5`)
         w, in [0, 1].
+    exits : optional (default = `"depth"`)
+        Which of the teacher's exits teaches which: `"depth"`, the one that has seen the nearest share
+        of its model's layers, the deeper of two; `"last"`, the teacher's last exit all; or a map from
+        each layer with an exit of the student to one of the teacher, `{"0": 1, "5": 11}`.
 
     # Raises
 
@@ -38,7 +49,9 @@ class DistillationObjective(ExitObjective):
     not fit; in training, without `sledgehammer_objective` among the trainer's callbacks.
     """
 
-    def __init__(self, teacher: str, temperature: float = 2.0, weight: float = 0.5) -> None:
+    def __init__(
+        self, teacher: str, temperature: float = 2.0, weight: float = 0.5, exits: Any = "depth"
+    ) -> None:
         if not temperature > 0:
             raise ConfigurationError(f"temperature must be positive, got {temperature}")
         if not 0 <= weight <= 1:
@@ -46,47 +59,72 @@ class DistillationObjective(ExitObjective):
         self.teacher = teacher
         self.temperature = temperature
         self.weight = weight
-        self._model: Optional[Any] = None
-        self._order: List[int] = []
+        self._exits = _checked_exits(exits)
+        self._outputs: Optional[TeacherOutputs] = None
+        self._taught_by: List[int] = []  # positions among the teacher's exits, one an exit
 
-    def begin(self, labels: List[str], directory: str) -> None:
-        try:
-            archive = load_archive(self.teacher)
-        except (OSError, ConfigurationError) as error:
+    def begin(self, run: TrainingRun) -> None:
+        # The first of several workers writes what the others read.
+        first = not is_distributed() or torch.distributed.get_rank() == 0
+        if not first:
+            torch.distributed.barrier()
+        outputs = outputs_for(self.teacher, run)
+        if first and is_distributed():
+            torch.distributed.barrier()
+        self._taught_by = self._match(run, outputs)
+        self._outputs = outputs
+
+    def _match(self, run: TrainingRun, teacher: TeacherOutputs) -> List[int]:
+        if self._exits == "last":
+            return [len(teacher.exit_layers) - 1] * len(run.exit_layers)
+        if self._exits == "depth":
+            shares = [(layer + 1) / teacher.full_layers for layer in teacher.exit_layers]
+            return [nearest(shares, (layer + 1) / run.full_layers) for layer in run.exit_layers]
+        if set(self._exits) != set(run.exit_layers):
             raise ConfigurationError(
-                f"cannot load the teacher {self.teacher!r}: {error}"
-            ) from error
-        self._model = archive.model.eval().requires_grad_(False)
-        known = getattr(archive.model, "labels", None)
-        if known is None or set(known) != set(labels):
-            raise ConfigurationError(
-                f"the teacher {self.teacher!r} has the labels {known}, the student {labels}"
+                f"distillation's exits map the layers {sorted(self._exits)}, but the student has "
+                f"exits after {list(run.exit_layers)}"
             )
-        self._order = [known.index(label) for label in labels]
-        reader: Any = archive.validation_dataset_reader
-        if reader._tokenizer.get_vocab() != load_tokenizer(None, directory).get_vocab():
+        if unknown := set(self._exits.values()) - set(teacher.exit_layers):
             raise ConfigurationError(
-                f"the teacher {self.teacher!r} has another tokenizer than the student: it would "
-                "not understand the student's word pieces"
+                f"distillation's exits name the teacher's layers {sorted(unknown)}, but it has exits "
+                f"after {teacher.exit_layers}"
             )
+        return [teacher.exit_layers.index(self._exits[layer]) for layer in run.exit_layers]
 
     def loss(self, batch: ExitBatch) -> Tensor:
         hard = exit_losses(batch).sum()
-        if self._model is None and not batch.training:
-            return hard
-        teacher = self._teacher_logits(batch)[:, None].expand_as(batch.logits)
+        if self._outputs is None:
+            if not batch.training:
+                return hard
+            raise ConfigurationError(
+                "no training run has begun for the distillation objective: add "
+                "'sledgehammer_objective' to trainer.callbacks"
+            )
+        teacher = self._outputs.of(batch.tokens)[:, self._taught_by].to(batch.logits.device)
         # Their gradients shrink by T^2 as the temperature grows.
         soft = self.temperature**2 * divergence(
             teacher / self.temperature, batch.logits / self.temperature
         )
         return (1 - self.weight) * hard + self.weight * soft.mean(dim=0).sum()
 
-    def _teacher_logits(self, batch: ExitBatch) -> Tensor:
-        if self._model is None:
-            raise ConfigurationError(
-                "no training run has begun for the distillation objective: add "
-                "'sledgehammer_objective' to trainer.callbacks"
-            )
-        model = self._model.to(batch.logits.device)
-        with torch.no_grad():
-            return model.runner.run_all_exits(batch.tokens).logits[:, -1, self._order]
+
+def nearest(shares: Sequence[float], wanted: float) -> int:
+    """Return the position of the share nearest to the wanted one; of two, the later."""
+    # Rounded, so that what is as near in fractions is so in floats.
+    return min(range(len(shares)), key=lambda i: (round(abs(shares[i] - wanted), 9), -i))
+
+
+def _checked_exits(exits: Any) -> Any:
+    """`exits` with whole numbers in the place of strings, if it is what `exits` may be."""
+    if isinstance(exits, str) and exits in ("depth", "last"):
+        return exits
+    try:
+        if isinstance(exits, Mapping) and exits:
+            return {int(layer): int(taught_by) for layer, taught_by in exits.items()}
+    except (TypeError, ValueError):
+        pass
+    raise ConfigurationError(
+        "distillation's exits must be 'depth', 'last', or a map from the student's layers to the "
+        f'teacher\'s such as {{"0": 1, "5": 11}}, got {exits!r}'
+    )

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from sledgehammer.network.runner import GradientFlow
-from sledgehammer.objectives.base import UNLABELLED, ExitBatch, ExitObjective
+from sledgehammer.objectives.base import UNLABELLED, ExitBatch, ExitObjective, TrainingRun
 from sledgehammer.objectives.joint import JointObjective
 
 
@@ -79,8 +79,8 @@ class GatekeeperObjective(ExitObjective):
     def stage_epochs(self, epochs: int) -> List[int]:
         return self.objective.stage_epochs(epochs)
 
-    def begin(self, labels: List[str], directory: str) -> None:
-        self.objective.begin(labels, directory)
+    def begin(self, run: TrainingRun) -> None:
+        self.objective.begin(run)
 
     def begin_epoch(self, progress: float) -> None:
         self.objective.begin_epoch(progress)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 from typing import Any, Dict, List, Mapping, Optional
 
 import torch
@@ -20,8 +21,10 @@ from sledgehammer.model.fitted_rows import row_hashes
 from sledgehammer.model.metrics import AnswerStatistics
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.signals import SIGNALS
+from sledgehammer.objectives.base import TrainingRun
 from sledgehammer.policies import exit_shares
 from sledgehammer.training.distributed import gather_rows
+from sledgehammer.training.rows import rows_of
 from sledgehammer.training.schedule import StagedTriangular
 
 logger = logging.getLogger(__name__)
@@ -146,12 +149,20 @@ class ObjectiveCallback(TrainerCallback):
         super().on_start(trainer, is_primary, **kwargs)
         model = _model_of(trainer)
         model.objective.check_epochs(trainer._num_epochs)
-        model.objective.begin(model.labels, self.serialization_dir)
+        model.objective.begin(self._described(trainer))
         model.objective.begin_step(self._steps)
         done = trainer._start_after_epochs_completed  # recovered: not 0
         if not done:
             _begin_schedule(trainer, model.objective.stage_epochs(trainer._num_epochs)[0])
         self._begin_epoch(trainer, done)
+
+    def _described(self, trainer: GradientDescentTrainer) -> TrainingRun:
+        model = _model_of(trainer)
+        loaders = [trainer.data_loader, trainer._validation_data_loader]
+        return TrainingRun(
+            model.labels, model.exit_layers, model.full_layers, self.serialization_dir,
+            model.temperatures.device, rows=partial(rows_of, loaders),
+        )  # fmt: skip
 
     def on_batch(self, trainer: GradientDescentTrainer, *args: Any, **kwargs: Any) -> None:
         if kwargs["is_training"]:

@@ -34,12 +34,12 @@ class GivenRows(DatasetReader):
 
     def __init__(self, reader: TransformerReader, rows: Sequence[Row]) -> None:
         super().__init__()
-        self._reader = reader
-        self._rows = rows
+        self.reader = reader
+        self.rows = rows
 
     def _read(self, file_path: Any) -> Iterable[Instance]:
-        for start in range(0, len(self._rows), TOKENISED_TOGETHER):
-            yield from self._reader.instances(self._rows[start : start + TOKENISED_TOGETHER])
+        for start in range(0, len(self.rows), TOKENISED_TOGETHER):
+            yield from self.reader.instances(self.rows[start : start + TOKENISED_TOGETHER])
 
 
 def adapted(
@@ -112,7 +112,7 @@ def fine_tune(
     objective = model.objective
     model.objective = objective_for(objective, config["trainer"]["num_epochs"])
     with scratch_folder() as directory:
-        # As in any training run, the tokenizer is there: objectives may look for it.
+        # As in any training run, the tokenizer is there.
         copy_folder(archive, SNAPSHOT, directory)
         trainer = Trainer.from_params(
             Params(copy.deepcopy(config["trainer"])),

@@ -1,0 +1,57 @@
+"""The rows of a training run, read again as texts."""
+
+import json
+from itertools import islice
+from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DataLoader, DatasetReader
+from allennlp.data.dataset_readers import InterleavingDatasetReader
+
+from sledgehammer.dataset_readers.base import TOKENISED_TOGETHER, Row, TransformerReader
+from sledgehammer.network.fingerprints import row_hashes
+from sledgehammer.objectives.base import ReadRow
+from sledgehammer.training.fine_tuning import GivenRows
+
+
+def rows_of(loaders: Sequence[Optional[DataLoader]]) -> Iterator[ReadRow]:
+    """Read what some data loaders read, as texts.
+
+    # Parameters
+
+    loaders : `Sequence[Optional[DataLoader]]`
+        `None` for one that there is not.
+
+    # Raises
+
+    `ConfigurationError` for a loader whose rows are not those of a `TransformerReader`, or of several
+    interleaved.
+    """
+    for loader in loaders:
+        if loader is None:
+            continue
+        reader, path = getattr(loader, "reader", None), getattr(loader, "data_path", None)
+        for made_by, rows in _sources(reader, path):
+            while block := list(islice(rows, TOKENISED_TOGETHER)):
+                texts = [row.texts for row in block]
+                fingerprints = row_hashes(made_by.tensors(made_by.encode(texts)))
+                yield from map(ReadRow, fingerprints.tolist(), texts)
+
+
+def _sources(
+    reader: Optional[DatasetReader], path: Any
+) -> Iterator[Tuple[TransformerReader, Iterator[Row]]]:
+    """The readers of ours that make the instances, each with its rows."""
+    if isinstance(reader, GivenRows):
+        yield reader.reader, iter(reader.rows)
+    elif isinstance(reader, TransformerReader):
+        yield reader, islice(reader.selected_rows(path), reader.max_instances)
+    elif isinstance(reader, InterleavingDatasetReader):
+        paths: Mapping[str, Any] = json.loads(path) if isinstance(path, str) else path
+        for name, part in reader._readers.items():
+            yield from _sources(part, paths[name])
+    else:
+        raise ConfigurationError(
+            f"the rows of a {type(reader).__name__} cannot be read again as texts: use a reader "
+            "built on sledgehammer's (SingleTextReader or TextPairReader)"
+        )
