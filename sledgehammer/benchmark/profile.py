@@ -1,7 +1,6 @@
 """Where the time of an exported model goes: tokenising, each segment, the heads."""
 
 import json
-import tempfile
 import time
 from datetime import timedelta
 from functools import partial
@@ -13,6 +12,7 @@ import numpy as np
 from sledgehammer.engine import Engine
 from sledgehammer.engine.manifest import Manifest
 from sledgehammer.engine.runtimes import HEADS, Arrays, compile_settings, session_options
+from sledgehammer.support.owned import scratch_folder
 
 Operator = Tuple[str, float]
 """What the runtime calls an operator, and how long one run of it took."""
@@ -91,10 +91,10 @@ def _of_head(operator: str) -> bool:
 def _onnx_operators(threads: int, file: Path, inputs: Sequence[Arrays]) -> Iterator[Operator]:
     import onnxruntime
 
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         options = session_options(threads)
         options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder, "trace"))
+        options.profile_file_prefix = str(folder / "trace")
         session = onnxruntime.InferenceSession(str(file), options)
         for batch in inputs:
             session.run(None, batch)

@@ -1,7 +1,6 @@
 """`allennlp benchmark`: wall-clock times of exits against their rivals."""
 
 import argparse
-import tempfile
 from datetime import date
 from pathlib import Path
 from typing import Any, Dict, List, Optional, cast
@@ -34,6 +33,7 @@ from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.support.arguments import positive_int
 from sledgehammer.support.files import check_writable
+from sledgehammer.support.owned import scratch_folder
 
 
 @Subcommand.register("benchmark")
@@ -103,12 +103,12 @@ class BenchmarkCommand(ArchiveCommand):
         step = max(1, len(rows) // arguments.rows)
         timed = [list(row.texts) for row in rows[::step][: arguments.rows]]
         weights = find_weights(arguments, first)
-        with tempfile.TemporaryDirectory() as folder:
-            rivals, missing = choose_rivals(arguments, weights, chosen_on, Path(folder))
+        with scratch_folder() as folder:
+            rivals, missing = choose_rivals(arguments, weights, chosen_on, folder)
             ours = name_points(points, arguments)
             contenders = [*ours, *standard, *rivals]
             report = {
-                **_description(arguments, contenders, folder),
+                **_description(arguments, contenders, str(folder)),
                 "choose_on": None if arguments.settings else parts.name,
                 "warnings": warnings,
                 "title": picture_title(
