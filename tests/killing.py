@@ -33,7 +33,7 @@ def cases(folder: Path, archive: Path) -> Dict[str, Case]:
     source = str(archive)
     return {
         "train": Case(["train", "fixtures/tiny.jsonnet", "-s", str(run)], [], run / "model.tar.gz"),
-        "calibrate": Case(["calibrate", source, DEV, "-o", str(new)], ["--force"], new),
+        "calibrate": Case(["calibrate", source, DEV, "-o", str(new), "--few-rows"], ["--force"], new),
         "prune": Case(
             ["prune", source, TRAIN, "-o", str(new), "--width", "0.5", "--validation", DEV],
             ["--force"], new,

@@ -25,7 +25,7 @@ from tests.conftest import FIXTURES, ROOT
 
 DEV, TRAIN = str(FIXTURES / "sst/dev.txt"), str(FIXTURES / "sst/train.txt")
 WRITING: Dict[str, Callable[[str], List[Any]]] = {
-    "calibrate": lambda out: [Calibrate(), DEV, "-o", f"{out}.tar.gz"],
+    "calibrate": lambda out: [Calibrate(), DEV, "-o", f"{out}.tar.gz", "--few-rows"],
     "tradeoff": lambda out: [TradeoffCommand(), DEV, "--output", f"{out}.json"],
     "tradeoff --write": lambda out: [
         TradeoffCommand(), DEV, "--min-speedup", "1", "--write", f"{out}.tar.gz"
