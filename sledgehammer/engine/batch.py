@@ -6,7 +6,7 @@ from typing import Dict, List, Sequence
 import numpy as np
 from numpy import ndarray
 
-from sledgehammer.policies import Evidence
+from sledgehammer.policies import Evidence, RowSettings
 from sledgehammer.policies.evidence import OF_EACH_EXIT
 
 Arrays = Dict[str, ndarray]
@@ -28,6 +28,8 @@ class Batch:
         Of each exit passed: (rows, labels).
     signals : `Dict[str, ndarray]`, optional
         What the policy goes by beside them; see `Evidence`.
+    settings : `RowSettings`, optional
+        By which the policy decides; none where all exits run.
     """
 
     rows: ndarray
@@ -35,6 +37,7 @@ class Batch:
     inputs: Arrays
     probs: List[ndarray]
     signals: Arrays = field(default_factory=dict)
+    settings: RowSettings = field(default_factory=RowSettings)
 
     @property
     def position(self) -> int:
@@ -68,6 +71,7 @@ class Batch:
             },
             [probs[rows] for probs in self.probs],
             {name: signal[rows] for name, signal in self.signals.items()},
+            self.settings.of(rows),
         )
 
     @staticmethod
@@ -86,6 +90,7 @@ class Batch:
             joined,
             [np.concatenate(probs) for probs in zip(*(batch.probs for batch in batches))],
             {n: np.concatenate([b.signals[n] for b in batches]) for n in batches[0].signals},
+            RowSettings.join([b.settings for b in batches], [len(b.rows) for b in batches]),
         )
 
 

@@ -27,7 +27,7 @@ from sledgehammer.engine.manifest import EngineError, Manifest
 from sledgehammer.engine.schedule import BATCH_SIZE, FILL, POOLED_RUNTIMES, Schedule
 from sledgehammer.engine.source import Ahead, Direct, End, Entry, Item, Known, Source, Stalled
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
-from sledgehammer.policies import ExitPolicy, comparable
+from sledgehammer.policies import ExitPolicy, RowSettings
 
 __all__ = ["BATCH_SIZE", "FILL", "POOLED_RUNTIMES", "Runner", "Schedule", "answers"]
 
@@ -126,8 +126,7 @@ class Scorer:
         self._block: List[Tuple[int, Text]] = []
         self._block_start = 0
         self._longest_first = True
-        self._given: Dict[int, Dict[str, Optional[float]]] = {}  # of texts that have not begun
-        self._settings: Dict[int, List[float]] = {}  # of those that run
+        self._settings: Dict[int, RowSettings] = {}  # of texts that have not begun
         self._truncated: Set[int] = set()  # of those that run
         self._answers: Dict[int, Dict[str, Any]] = {}
         self._read = 0
@@ -191,11 +190,11 @@ class Scorer:
         else:
             item = entry if isinstance(entry, Item) else Item(entry)
             try:
-                given = self._policy.checked(item.given)
+                settings = self._policy.settings_for(item.given)
             except ValueError as error:
                 raise EngineError(str(error)) from error
             self._block.append((number, self._runner.tokenizer.checked(item.text, number)))
-            self._given[number] = given
+            self._settings[number] = settings
         self._read += 1
         self._read_at.append(time.monotonic())
 
@@ -217,8 +216,7 @@ class Scorer:
             chosen = chunks.pop(self._next_chunk([[block[i][0] for i in c] for c in chunks]))
             batch = self._runner.encode_batch([encoded[i] for i in chosen])
             batch.rows = np.asarray([block[i][0] for i in chosen])
-            for row in batch.rows.tolist():
-                self._settings[row] = self._policy.row(self._given.pop(row))
+            batch.settings = RowSettings.join([self._settings.pop(row) for row in batch.rows])
             self._started += len(chosen)
             yield from self._run(batch)
             yield from self._run_held(before=self._overdue())
@@ -258,8 +256,7 @@ class Scorer:
         if batch.position == self._exits:
             stopped = np.ones(len(rows), bool)
         else:
-            own = comparable(self._policy.columns([self._settings[row] for row in rows]))
-            decision = self._policy.decide(batch.evidence, own)
+            decision = self._policy.decide(batch.evidence, batch.settings)
             stopped = decision if isinstance(decision, ndarray) else np.full(len(rows), decision)
         for i in np.flatnonzero(stopped).tolist():
             answer = self._runner.answer(batch.position - 1, probs[i].tolist())
@@ -267,7 +264,6 @@ class Scorer:
                 self._truncated.remove(rows[i])
                 answer[TRUNCATED] = True
             self._answers[rows[i]] = answer
-            del self._settings[rows[i]]
         if not stopped.any():
             return batch
         return None if stopped.all() else batch.keep(np.flatnonzero(~stopped))

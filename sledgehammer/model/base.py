@@ -25,7 +25,7 @@ from sledgehammer.policies import (
     Evidence,
     ExitPolicy,
     Exits,
-    Settings,
+    RowSettings,
 )
 from sledgehammer.policies.budget import KNOTS
 
@@ -43,7 +43,7 @@ class Runner(Protocol):
         tokens: TokenTensors,
         temperatures: Tensor,
         policy: ExitPolicy,
-        settings: Optional[Settings] = None,
+        settings: Optional[RowSettings] = None,
     ) -> Answers:
         """Run each row until `policy` lets it exit; the last exit answers the rest."""
 
@@ -211,7 +211,7 @@ class ExitClassifier(Model):
         tokens: TokenTensors,
         label: Optional[Tensor] = None,
         metadata: Optional[List[Dict[str, Any]]] = None,
-        settings: Optional[Sequence[Sequence[float]]] = None,
+        settings: Optional[Sequence[RowSettings]] = None,
     ) -> Dict[str, Any]:
         """Classify a batch.
 
@@ -223,8 +223,8 @@ class ExitClassifier(Model):
             Shape (rows,); `UNLABELLED` for a training row without one.
         metadata : `List[Dict[str, Any]]`, optional
             Ignored.
-        settings : `Sequence[Sequence[float]]`, optional
-            A row's settings each, as of `ExitPolicy.row`, in place of the policy's own.
+        settings : `Sequence[RowSettings]`, optional
+            Of one row each, in place of the policy's own.
 
         # Returns
 
@@ -235,7 +235,7 @@ class ExitClassifier(Model):
         the model has (see `AllExits`).
         """
         output: Dict[str, Any] = {}
-        own = None if settings is None else self.policy.columns(settings)
+        own = None if settings is None else RowSettings.join(settings)
         if self.training or self.always_run_all_exits:
             found = self.runner.run_all_exits(tokens, self.objective.gradients)
             answers = self.answer(found.logits.detach(), own, found.signals)
@@ -271,7 +271,7 @@ class ExitClassifier(Model):
     def answer(
         self,
         logits: Tensor,
-        settings: Optional[Settings] = None,
+        settings: Optional[RowSettings] = None,
         signals: Optional[Mapping[str, Tensor]] = None,
     ) -> Answers:
         """What the policy would have answered, given the logits of all exits.
@@ -280,7 +280,7 @@ class ExitClassifier(Model):
 
         logits : `Tensor`
             Shape (rows, exits, labels), uncalibrated.
-        settings : `Settings`, optional
+        settings : `RowSettings`, optional
             In place of the policy's own; arrays of shape (rows,) where rows have their own.
         signals : `Mapping[str, Tensor]`, optional
             Those of `AllExits`, if the policy needs some.

@@ -15,18 +15,11 @@ from sledgehammer.policies.patience import PatiencePolicy
 from sledgehammer.policies.patience_confidence import PatienceConfidencePolicy
 from sledgehammer.policies.predicted_depth import PredictedDepthPolicy
 from sledgehammer.policies.requests import check_for_some_policy, settings_in
-from sledgehammer.policies.settings import (
-    Decision,
-    Setting,
-    Settings,
-    comparable,
-    number,
-    select,
-)
+from sledgehammer.policies.settings import Decision, RowSettings, SettingRange
 
 __all__ = [
     "CHOICE", "BudgetPolicy", "Choice", "Conditions", "ConfidencePolicy", "Decision", "EntropyPolicy", "Evidence", "ExitPolicy",
     "Exits", "LearnedHaltingPolicy", "NormalizedEntropyPolicy", "PatienceConfidencePolicy",
-    "PatiencePolicy", "PredictedDepthPolicy", "Setting", "Settings", "check_for_some_policy", "comparable",
-    "exit_shares", "number", "select", "settings_in",
+    "PatiencePolicy", "PredictedDepthPolicy", "RowSettings", "SettingRange",
+    "check_for_some_policy", "exit_shares", "settings_in",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from numpy import ndarray
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence, Exits
 from sledgehammer.policies.grids import confidence
-from sledgehammer.policies.settings import Decision, Setting, Settings, Values, comparable, single
+from sledgehammer.policies.settings import Decision, RowSettings, SettingRange, Values, single
 from sledgehammer.policies.steering import Steering
 
 KNOTS = 201
@@ -71,7 +71,7 @@ class BudgetPolicy(ExitPolicy):
         rising. The layers run if `None`.
     """
 
-    settings = {"budget": Setting(default=None, full=np.inf, high=np.inf, optional=True)}
+    settings = {"budget": SettingRange(default=None, full=np.inf, high=np.inf, optional=True)}
     sweeps = "budget"
     budget: Optional[float]
 
@@ -116,11 +116,11 @@ class BudgetPolicy(ExitPolicy):
         super().bind(exits)
         self._known: Optional[Tuple[Any, float]] = None  # settings, and their threshold
 
-    def stops(self, evidence: Evidence, settings: Settings) -> Decision:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> Decision:
         threshold = self.threshold(settings)
         return (evidence.confidence >= threshold) & (threshold < 1.0)
 
-    def threshold(self, settings: Settings) -> Values:
+    def threshold(self, settings: RowSettings) -> Values:
         """The thresholds on confidence that the budgets come to: a number, or (rows,), float32."""
         given = settings["budget"], settings["max_exit_layer"]
         if any(isinstance(value, ndarray) for value in given):
@@ -131,7 +131,7 @@ class BudgetPolicy(ExitPolicy):
             known = self._known = given, float(self._thresholds(settings))
         return known[1]
 
-    def _thresholds(self, settings: Settings) -> ndarray:
+    def _thresholds(self, settings: RowSettings) -> ndarray:
         budget, highest = np.broadcast_arrays(settings["budget"], self.highest(settings))
         found = np.empty(budget.shape, np.float32)
         for position in np.unique(highest):  # a cap makes all that is above it cheaper
@@ -163,7 +163,7 @@ class BudgetPolicy(ExitPolicy):
         steered = _SteeredBudget(cost=self._cost)
         steered.bind(self.exits)
         steered.change({name: getattr(self, name) for name in self.settings})
-        highest = int(self.highest(comparable(self.values)))
+        highest = int(self.highest(self.values))
         cost = np.minimum(self.cost, self.cost[highest]).tolist()
         steered.steering = Steering(budget, cost, self.exits.shares)
         return steered
@@ -178,11 +178,11 @@ class _SteeredBudget(BudgetPolicy):
     def in_stream(self) -> ExitPolicy:
         return self
 
-    def decide(self, evidence: Evidence, settings: Settings) -> Decision:
+    def decide(self, evidence: Evidence, settings: RowSettings) -> Decision:
         rows = len(evidence.last)
         decision = super().decide(evidence, settings)
         stops = np.broadcast_to(np.asarray(decision), (rows,)).copy()
-        followed = np.broadcast_to(settings["budget"] == single(self.budget), (rows,))  # type: ignore[arg-type]
+        followed = np.broadcast_to(settings["budget"] == single(self.budget), (rows,))
         if followed.any():
             capped = self.layers[evidence.seen] > np.asarray(settings["max_exit_layer"])
             must_stop = np.broadcast_to(capped, (rows,))[followed]
