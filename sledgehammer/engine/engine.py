@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from sledgehammer.engine.arguments import check_iterable, listed, whole_number
-from sledgehammer.engine.batch import Arrays, Batch
+from sledgehammer.engine.batch import Arrays, Batch, step
 from sledgehammer.engine.lines import TRUNCATED
 from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read, read_choice
 from sledgehammer.engine.runtimes import Segments, open_segments
@@ -175,21 +175,13 @@ class Engine:
         count = len(batch.rows)
         exits = np.empty(count, np.int64)
         answers = np.empty((count, len(self.manifest.labels)), np.float32)
-        while True:
-            probs = self.advance(batch)
-            is_last = batch.position == len(self._temperatures)
-            stopped = is_last or policy.decide(batch.evidence, batch.settings)
-            if stopped is False:
-                continue
-            if stopped is True or stopped.all():
-                answers[batch.rows] = probs
-                exits[batch.rows] = batch.position - 1
-                return exits, answers
-            if stopped.any():
-                answered = batch.rows[stopped]
-                answers[answered] = probs[stopped]
-                exits[answered] = batch.position - 1
-                batch = batch.keep(np.flatnonzero(~stopped))
+        rest: Optional[Batch] = batch
+        while rest is not None:
+            stopped, rest = step(self, rest, policy)
+            if stopped is not None:
+                exits[stopped.rows] = stopped.exit
+                answers[stopped.rows] = stopped.probs
+        return exits, answers
 
     def run_all_exits(self, tokens: Arrays) -> Tuple[ndarray, Arrays]:
         """What every exit says of every row: uncalibrated logits, (rows, exits, labels), and the

@@ -18,12 +18,12 @@ from typing import (
 )
 
 import numpy as np
-from numpy import ndarray
 
+from sledgehammer.engine import batch as batches
 from sledgehammer.engine.arguments import seconds
-from sledgehammer.engine.batch import Batch
+from sledgehammer.engine.batch import Batch, step
 from sledgehammer.engine.lines import TRUNCATED
-from sledgehammer.engine.manifest import EngineError, Manifest
+from sledgehammer.engine.manifest import EngineError
 from sledgehammer.engine.schedule import BATCH_SIZE, FILL, POOLED_RUNTIMES, Schedule
 from sledgehammer.engine.source import Ahead, Direct, End, Entry, Item, Known, Source, Stalled
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
@@ -32,15 +32,12 @@ from sledgehammer.policies import ExitPolicy, RowSettings
 __all__ = ["BATCH_SIZE", "FILL", "POOLED_RUNTIMES", "Runner", "Schedule", "answers"]
 
 
-class Runner(Protocol):
+class Runner(batches.Runner, Protocol):
     """What a stream needs of a classifier; `Engine` has it."""
 
-    manifest: Manifest
     tokenizer: Tokenizer
 
     def encode_batch(self, encoded: Sequence[Encoded]) -> Batch: ...
-
-    def advance(self, batch: Batch) -> ndarray: ...
 
     def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]: ...
 
@@ -121,8 +118,7 @@ class Scorer:
         self._schedule = schedule
         self._max_wait = max_wait
         self._started, self._busy = 0, 0.0  # rows that have begun, and the seconds that all took
-        self._exits = len(runner.manifest.exit_layers)
-        self._pools = [Pool() for _ in range(1, self._exits)]
+        self._pools = [Pool() for _ in runner.manifest.exit_layers[1:]]
         self._block: List[Tuple[int, Text]] = []
         self._block_start = 0
         self._longest_first = True
@@ -248,25 +244,18 @@ class Scorer:
                     rest = pool.take(self._schedule.batch_size)
 
     def _advance(self, batch: Batch) -> Optional[Batch]:
-        """Run a batch up to its next exit: the rows that go on."""
+        """Run a batch up to its next exit, and return the rows that go on."""
         began = time.monotonic()
-        probs = self._runner.advance(batch)
+        stopped, rest = step(self._runner, batch, self._policy)
         self._busy += time.monotonic() - began
-        rows = batch.rows.tolist()
-        if batch.position == self._exits:
-            stopped = np.ones(len(rows), bool)
-        else:
-            decision = self._policy.decide(batch.evidence, batch.settings)
-            stopped = decision if isinstance(decision, ndarray) else np.full(len(rows), decision)
-        for i in np.flatnonzero(stopped).tolist():
-            answer = self._runner.answer(batch.position - 1, probs[i].tolist())
-            if rows[i] in self._truncated:
-                self._truncated.remove(rows[i])
-                answer[TRUNCATED] = True
-            self._answers[rows[i]] = answer
-        if not stopped.any():
-            return batch
-        return None if stopped.all() else batch.keep(np.flatnonzero(~stopped))
+        if stopped is not None:
+            for row, probs in zip(stopped.rows.tolist(), stopped.probs.tolist()):
+                answer = self._runner.answer(stopped.exit, probs)
+                if row in self._truncated:
+                    self._truncated.remove(row)
+                    answer[TRUNCATED] = True
+                self._answers[row] = answer
+        return rest
 
     def _due(self) -> Iterator[Dict[str, Any]]:
         """The answers before which nothing is missing."""
