@@ -15,7 +15,7 @@ from sledgehammer.engine.runtimes import Segments, open_segments
 from sledgehammer.engine.source import Entry
 from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Schedule, answers
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
-from sledgehammer.policies import Choice, ExitPolicy, Exits, RowSettings
+from sledgehammer.policies import Choice, ExitPolicy, Exits, RowSettings, known_shares
 
 Given = Union[float, Sequence[float], None]
 """A setting: for all texts, or one a text; the exported default if `None`."""
@@ -51,7 +51,7 @@ class Engine:
         self.tokenizer = tokenizer
         self.segments = segments
         self._temperatures = np.asarray(manifest.temperatures, np.float32)
-        shares = np.asarray(manifest.exit_shares, np.float32) if manifest.exit_shares else None
+        shares = known_shares(np.asarray(manifest.exit_shares, np.float32))
         self.exits = Exits(manifest.exit_layers, manifest.signals, shares)
         try:
             self.policy = ExitPolicy.make(manifest.policy)

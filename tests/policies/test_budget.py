@@ -24,16 +24,6 @@ def calibrated(policy: BudgetPolicy) -> BudgetPolicy:
     return policy
 
 
-def test_shares_by_hand() -> None:
-    """Confidences 0.6 and 0.9 at the first exit, then 0.7 and 1.0: above 0.6 one row goes on."""
-    shares = exit_shares(two_labels([0.6, 0.7, 0.5], [0.9, 1.0, 0.5]).probs)
-    assert shares[0].tolist() == [0, 1, 0, 0]
-    assert shares[-1].tolist() == [1, 0, 0, 1]
-    middle = shares[np.searchsorted(shares[:, 0], 0.65)]
-    assert middle[1:].tolist() == [0.5, 0.5, 0.0]
-    assert (np.diff(shares[:, 0]) >= 0).all() and np.allclose(shares[:, 1:].sum(axis=1), 1)
-
-
 @pytest.mark.parametrize("budget", [1.0, 1.3, 2.0, 3.0, 3.7, 4.0])
 @pytest.mark.parametrize("cost", [None, [2.0, 5.0, 11.0]])
 def test_other_rows_like_these_cost_the_budget(budget: float, cost: Any) -> None:
