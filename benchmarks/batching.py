@@ -35,9 +35,8 @@ def half_early(material: Material) -> "tuple[float, List[int]]":
     middle = len(highest) // 2
     # Between two confidences, so that rounding decides nothing.
     threshold = float((highest[middle - 1] + highest[middle]) / 2)
-    return threshold, model.answer(
-        logits, {**model.policy.values, "threshold": threshold}
-    ).exit.tolist()
+    settings = model.policy.values.with_value("threshold", threshold)
+    return threshold, model.answer(logits, settings).exit.tolist()
 
 
 @torch.no_grad()

@@ -26,7 +26,7 @@ from sledgehammer.dataset_readers.base import Row, token_batches
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.objectives.base import TrainingRun
-from sledgehammer.policies import ExitPolicy, exit_shares
+from sledgehammer.policies import ExitPolicy
 from sledgehammer.training.fine_tuning import GivenRows
 from sledgehammer.training.rows import rows_of
 
@@ -103,7 +103,7 @@ def tradeoff(
     """
     model = opened.model
     if held_out is not None:
-        model.store_shares(exit_shares(model.calibrated(held_out.logits).numpy()))
+        model.measure_shares(held_out.logits)
     model.policy = ExitPolicy.make({"type": policy})
     return replay(opened, outputs)
 

@@ -18,7 +18,7 @@ from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.fitted_rows import row_hashes
 from sledgehammer.network.runner import Answers
 from sledgehammer.network.signals import SIGNALS
-from sledgehammer.policies import Settings
+from sledgehammer.policies import RowSettings
 
 
 @dataclass
@@ -124,7 +124,7 @@ def _all_exits(model: ExitClassifier) -> Iterator[None]:
 
 
 def replayed(
-    model: ExitClassifier, outputs: ExitOutputs, settings: Optional[Settings] = None
+    model: ExitClassifier, outputs: ExitOutputs, settings: Optional[RowSettings] = None
 ) -> Answers:
     """What the model's policy would have answered, on the CPU; see `ExitClassifier.answer`."""
     return model.answer(outputs.logits, settings, outputs.signals)

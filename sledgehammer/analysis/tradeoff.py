@@ -139,7 +139,7 @@ class Tradeoff:
 
     def answered_by(self, setting: float) -> Tensor:
         """The position of the exit that answers each row: (rows,), long."""
-        settings = {**self.policy.values, self.policy.sweeps: setting}
+        settings = self.policy.values.with_value(self.policy.sweeps, setting)
         return torch.from_numpy(self.policy.replay(self.evidence, settings))
 
     @property

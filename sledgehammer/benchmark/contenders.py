@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Protocol, Sequence
 import numpy as np
 from numpy import ndarray
 
-from sledgehammer.policies import Decision, Evidence, ExitPolicy, Setting, Settings
+from sledgehammer.policies import Decision, Evidence, ExitPolicy, RowSettings, SettingRange
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class _Engine:
         if exits is not None:
             policy = ForcedExits()
             policy.bind(self.engine.exits)
-            settings = policy.columns([policy.row({"exit": exit}) for exit in exits])
+            settings = policy.settings_for({"exit": exits}, len(exits))
         self.engine.run_until_answered(inputs, policy, settings)
 
     def _encode(self, texts: Sequence[List[str]]) -> Any:
@@ -147,8 +147,8 @@ class _Archive(_Torch):
             self.model(inputs)
             return
         archives_policy = self.model.policy
-        self.model.policy = ForcedExits()
-        self.model(inputs, settings=[self.model.policy.row({"exit": exit}) for exit in exits])
+        self.model.policy = policy = ForcedExits()
+        self.model(inputs, settings=[policy.settings_for({"exit": exit}) for exit in exits])
         self.model.policy = archives_policy
 
 
@@ -156,10 +156,10 @@ class ForcedExits(ExitPolicy):
     """Stop each row at the exit that it is told: the setting is its position."""
 
     name = "forced exits"
-    settings = {"exit": Setting(default=None, full=np.inf, high=np.inf, optional=True)}
+    settings = {"exit": SettingRange(default=None, full=np.inf, high=np.inf, optional=True)}
     sweeps = "exit"
 
-    def stops(self, evidence: Evidence, settings: Settings) -> Decision:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> Decision:
         return settings["exit"] < evidence.seen
 
 

@@ -1,6 +1,5 @@
 """What another number format changes, for `allennlp tradeoff --dtype`."""
 
-import math
 from typing import Any, Dict, List, Sequence, Tuple
 
 from sledgehammer.analysis.agreement import Agreement, compare
@@ -29,12 +28,12 @@ def run_in_format(
     outputs = run_all_exits(model, opened.reader, rows, batch_size)
     changes: List[Dict[str, Any]] = []
     policy = model.policy
-    for setting in dict.fromkeys((policy.values[policy.sweeps], policy.full)):
-        given = {**policy.values, policy.sweeps: setting}
-        before, after = (replayed(model, o, given) for o in (exact, outputs))
+    for setting in dict.fromkeys((policy.swept, policy.full)):
+        settings = policy.values.with_value(policy.sweeps, setting)
+        before, after = (replayed(model, o, settings) for o in (exact, outputs))
         agreement = compare(before, after, model.exit_layers, outputs.label)
-        shown = None if math.isinf(setting) else setting  # each exit has its own, or no limit
-        changes.append({policy.sweeps: shown, **vars(agreement)})
+        # None where each exit has its own, or there is no limit.
+        changes.append({policy.sweeps: setting, **vars(agreement)})
     return outputs, {"dtype": dtype, "against": "float32", "changes": changes}
 
 

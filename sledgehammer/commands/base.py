@@ -144,7 +144,7 @@ def parse_policy(text: str) -> ExitPolicy:
 def check_swept(policy: ExitPolicy, value: float) -> None:
     """Raise a `ConfigurationError` unless the setting that a policy sweeps may have a value."""
     with configuration_errors():
-        policy.checked({policy.sweeps: value})
+        policy.settings_for({policy.sweeps: value})
 
 
 def print_table(rows: Sequence[Dict[str, Any]]) -> None:

@@ -32,7 +32,6 @@ from sledgehammer.commands.seen_rows import warn_if_seen, warn_of_choice
 from sledgehammer.commands.titles import picture_title
 from sledgehammer.model.archives import check_target, write_changed
 from sledgehammer.model.base import ExitClassifier
-from sledgehammer.policies import exit_shares
 from sledgehammer.support.files import check_writable
 
 REPORT = "calibration.json"
@@ -91,10 +90,10 @@ class Calibrate(ArchiveCommand):
         model.temperatures.copy_(torch.tensor(after))
         report["warnings"] = _warnings(model, outputs) + warn_at_bounds(after, model.exit_layers)
         content = json.dumps(as_json(report), indent=2).encode()
-        shares = exit_shares(model.calibrated(outputs.logits).cpu().numpy())
+        model.measure_shares(outputs.logits)
         weights = {
             "temperatures": torch.tensor(after),
-            "exit_shares": torch.from_numpy(shares),
+            "exit_shares": model.exit_shares.cpu(),
             "seen.temperatures": outputs.hashes,
             "seen.threshold": model.seen.threshold,
             "seen.weights": model.seen.weights,

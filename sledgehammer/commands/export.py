@@ -23,7 +23,6 @@ from sledgehammer.engine.manifest import Manifest, write
 from sledgehammer.export.changed import check_directory
 from sledgehammer.export.directory import PRECISIONS, RUNTIMES, Format, export, range_batches
 from sledgehammer.model.archives import Opened, open_archive
-from sledgehammer.policies import exit_shares
 from sledgehammer.support.files import replacing_folder
 
 
@@ -141,7 +140,8 @@ def _recalibrate(
     seen.temperatures = outputs.hashes
     (folder / "seen.json").write_text(json.dumps(seen.as_lists()), encoding="utf-8")
     exported.model.temperatures.copy_(torch.tensor(temperatures))
-    shares = exit_shares(exported.model.calibrated(outputs.logits).numpy()).tolist()
+    exported.model.measure_shares(outputs.logits)
+    shares = exported.model.exit_shares.tolist()
     changed = dataclasses.replace(manifest, temperatures=temperatures, exit_shares=shares)
     write(folder, changed)
     before = ", ".join(f"{t:.3f}" for t in manifest.temperatures)

@@ -36,7 +36,6 @@ from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.network.pretrained import SNAPSHOT
 from sledgehammer.objectives import ExitObjective
-from sledgehammer.policies import exit_shares
 from sledgehammer.support.arguments import natural_number, positive_float, positive_int, share
 from sledgehammer.support.files import check_writable
 from sledgehammer.training.fine_tuning import adapted, fine_tune, objective_for
@@ -157,7 +156,7 @@ class Prune(ArchiveCommand):
             REPORT: json.dumps(as_json(report), indent=2).encode(),
             _TRANSFORMER: (json.dumps(transformer, indent=2) + "\n").encode(),
         }
-        model.store_shares(exit_shares(model.calibrated(outcome.final.logits).cpu().numpy()))
+        model.measure_shares(outcome.final.logits)
         weights = {
             **model.state_dict(),
             "seen.temperatures": outcome.final.hashes,

@@ -1,12 +1,13 @@
-"""Rows that run together, and when each of them stops."""
+"""Rows that run together, and the step to the next exit, where some of them stop."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Sequence
+from typing import Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 from numpy import ndarray
 
-from sledgehammer.policies import Evidence
+from sledgehammer.engine.manifest import Manifest
+from sledgehammer.policies import Evidence, ExitPolicy, RowSettings
 from sledgehammer.policies.evidence import OF_EACH_EXIT
 
 Arrays = Dict[str, ndarray]
@@ -28,6 +29,8 @@ class Batch:
         Of each exit passed: (rows, labels).
     signals : `Dict[str, ndarray]`, optional
         What the policy goes by beside them; see `Evidence`.
+    settings : `RowSettings`, optional
+        By which the policy decides; none where all exits run.
     """
 
     rows: ndarray
@@ -35,6 +38,7 @@ class Batch:
     inputs: Arrays
     probs: List[ndarray]
     signals: Arrays = field(default_factory=dict)
+    settings: RowSettings = field(default_factory=RowSettings)
 
     @property
     def position(self) -> int:
@@ -68,6 +72,7 @@ class Batch:
             },
             [probs[rows] for probs in self.probs],
             {name: signal[rows] for name, signal in self.signals.items()},
+            self.settings.of(rows),
         )
 
     @staticmethod
@@ -86,7 +91,62 @@ class Batch:
             joined,
             [np.concatenate(probs) for probs in zip(*(batch.probs for batch in batches))],
             {n: np.concatenate([b.signals[n] for b in batches]) for n in batches[0].signals},
+            RowSettings.join([b.settings for b in batches], [len(b.rows) for b in batches]),
         )
+
+
+class Stopped(NamedTuple):
+    """The rows that an exit answers.
+
+    # Parameters
+
+    rows : `ndarray`
+        Shape (rows,): what they are called.
+    exit : `int`
+        The position of the exit.
+    probs : `ndarray`
+        Shape (rows, labels): its calibrated probabilities.
+    """
+
+    rows: ndarray
+    exit: int
+    probs: ndarray
+
+
+class Runner(Protocol):
+    """What `step` needs of a classifier; `Engine` has it."""
+
+    manifest: Manifest
+
+    def advance(self, batch: Batch) -> ndarray: ...
+
+
+def step(
+    runner: Runner, batch: Batch, policy: ExitPolicy
+) -> Tuple[Optional[Stopped], Optional[Batch]]:
+    """Run a batch up to its next exit, and return the rows that stop there and those that go on.
+
+    Each is `None` if there are no such rows. At the last exit all rows stop.
+
+    # Parameters
+
+    runner : `Runner`
+    batch : `Batch`
+        With the settings by which `policy` decides.
+    policy : `ExitPolicy`
+    """
+    probs = runner.advance(batch)
+    exit = batch.position - 1
+    is_last = batch.position == len(runner.manifest.exit_layers)
+    stops = is_last or policy.decide(batch.evidence, batch.settings)
+    # One answer for all rows is the usual case, and costs no array operation.
+    if not isinstance(stops, ndarray):
+        return (Stopped(batch.rows, exit, probs), None) if stops else (None, batch)
+    if stops.all():
+        return Stopped(batch.rows, exit, probs), None
+    if not stops.any():
+        return None, batch
+    return Stopped(batch.rows[stops], exit, probs[stops]), batch.keep(np.flatnonzero(~stops))
 
 
 def _widen(array: ndarray, tokens: int) -> ndarray:

@@ -8,22 +8,14 @@ import numpy as np
 from numpy import ndarray
 
 from sledgehammer.engine.arguments import check_iterable, listed, whole_number
-from sledgehammer.engine.batch import Arrays, Batch
+from sledgehammer.engine.batch import Arrays, Batch, step
 from sledgehammer.engine.lines import TRUNCATED
 from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read, read_choice
 from sledgehammer.engine.runtimes import Segments, open_segments
 from sledgehammer.engine.source import Entry
 from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Schedule, answers
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
-from sledgehammer.policies import (
-    Choice,
-    ExitPolicy,
-    Exits,
-    Settings,
-    comparable,
-    number,
-    select,
-)
+from sledgehammer.policies import Choice, ExitPolicy, Exits, RowSettings, known_shares
 
 Given = Union[float, Sequence[float], None]
 """A setting: for all texts, or one a text; the exported default if `None`."""
@@ -59,7 +51,7 @@ class Engine:
         self.tokenizer = tokenizer
         self.segments = segments
         self._temperatures = np.asarray(manifest.temperatures, np.float32)
-        shares = np.asarray(manifest.exit_shares, np.float32) if manifest.exit_shares else None
+        shares = known_shares(np.asarray(manifest.exit_shares, np.float32))
         self.exits = Exits(manifest.exit_layers, manifest.signals, shares)
         try:
             self.policy = ExitPolicy.make(manifest.policy)
@@ -109,7 +101,7 @@ class Engine:
         for first in range(0, len(order), batch_size):
             positions = order[first : first + batch_size]
             tokens = self.tokenizer.batch([encoded[i] for i in positions])
-            exits, probs = self.run_until_answered(tokens, self.policy, select(own, positions))
+            exits, probs = self.run_until_answered(tokens, self.policy, own.of(positions))
             for i, exit, row in zip(positions, exits.tolist(), probs.tolist()):
                 answers[i] = self.answer(exit, row)
                 if encoded[i].truncated:
@@ -161,7 +153,7 @@ class Engine:
         return answers(self, texts, self.with_settings(given), schedule, max_wait)
 
     def run_until_answered(
-        self, tokens: Arrays, policy: ExitPolicy, settings: Settings
+        self, tokens: Arrays, policy: ExitPolicy, settings: RowSettings
     ) -> Tuple[ndarray, ndarray]:
         """Run each row until it may stop; the last exit answers the rest.
 
@@ -171,33 +163,25 @@ class Engine:
             Each of shape (rows, tokens), int64.
         policy : `ExitPolicy`
             The engine's own, or another that is bound to its exits.
-        settings : `Settings`
+        settings : `RowSettings`
 
         # Returns
 
         The positions of the exits that answered, (rows,), and the calibrated probabilities,
         (rows, labels).
         """
-        settings = comparable(settings)
         batch = self.start(tokens)
+        batch.settings = settings
         count = len(batch.rows)
         exits = np.empty(count, np.int64)
         answers = np.empty((count, len(self.manifest.labels)), np.float32)
-        while True:
-            probs = self.advance(batch)
-            is_last = batch.position == len(self._temperatures)
-            stopped = is_last or policy.decide(batch.evidence, select(settings, batch.rows))
-            if stopped is False:
-                continue
-            if stopped is True or stopped.all():
-                answers[batch.rows] = probs
-                exits[batch.rows] = batch.position - 1
-                return exits, answers
-            if stopped.any():
-                answered = batch.rows[stopped]
-                answers[answered] = probs[stopped]
-                exits[answered] = batch.position - 1
-                batch = batch.keep(np.flatnonzero(~stopped))
+        rest: Optional[Batch] = batch
+        while rest is not None:
+            stopped, rest = step(self, rest, policy)
+            if stopped is not None:
+                exits[stopped.rows] = stopped.exit
+                answers[stopped.rows] = stopped.probs
+        return exits, answers
 
     def run_all_exits(self, tokens: Arrays) -> Tuple[ndarray, Arrays]:
         """What every exit says of every row: uncalibrated logits, (rows, exits, labels), and the
@@ -234,33 +218,17 @@ class Engine:
         batch.inputs = _for_next({**batch.inputs, **outputs})
         return logits, signals
 
-    def settings(self, given: Mapping[str, Given], rows: int) -> Settings:
-        """Settings for some texts: numbers, or (rows,), float32, where each has its own.
+    def settings(self, given: Mapping[str, Given], rows: int) -> RowSettings:
+        """Return the settings for some texts.
 
         # Raises
 
-        `EngineError` for one that the policy does not have, a value that it may not have, or if
-        they are not as many.
+        `EngineError` for an unknown setting, an invalid value, or too few or too many of them.
         """
-        found = dict(self.policy.values)
-        for name, value in given.items():
-            if value is None:
-                continue
-            if not isinstance(value, (list, tuple, ndarray)) or not np.ndim(value):
-                found[name] = self._checked(name, value)
-                continue
-            if len(value) != rows:
-                raise EngineError(f"{len(value)} values of {name} for {rows} texts")
-            each = [self._checked(name, one) for one in value]
-            found[name] = np.asarray(each, np.float32)
-        return found
-
-    def _checked(self, name: str, value: Any) -> float:
         try:
-            checked = self.policy.checked({name: value})
+            return self.policy.settings_for(_without_none(given), rows)
         except ValueError as error:
             raise EngineError(str(error)) from error
-        return number(checked[name])
 
     def with_settings(self, given: Mapping[str, Optional[float]]) -> ExitPolicy:
         """The policy with other defaults.
@@ -271,7 +239,7 @@ class Engine:
         """
         policy = copy.copy(self.policy)
         try:
-            policy.change({name: value for name, value in given.items() if value is not None})
+            policy.change(_without_none(given))
         except ValueError as error:
             raise EngineError(str(error)) from error
         return policy
@@ -335,6 +303,10 @@ def softmax(logits: ndarray) -> ndarray:
     """Over the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def _without_none(given: Mapping[str, Given]) -> Dict[str, Any]:
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _for_next(inputs: Arrays) -> Arrays:

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from sledgehammer.policies import ExitPolicy, settings_in
+from sledgehammer.policies import ExitPolicy, RowSettings, settings_in
 from sledgehammer.support.jsonl import (
     described,
     parse_line,
@@ -35,10 +35,10 @@ OK, NONE_ANSWERED, SOME_BAD_LINES = 0, 1, 3
 
 
 class Request(NamedTuple):
-    """What a line asks for: its texts, its own settings, and what the answer carries over."""
+    """What a line asks for: its texts, the settings for it, and what the answer carries over."""
 
     texts: List[str]
-    settings: Dict[str, Any]
+    settings: RowSettings
     kept: Dict[str, Any]
 
 
@@ -104,7 +104,7 @@ class LineFormat:
         known = {*names, *kept, *settings, UNUSED}
         if unknown := [name for name in inputs if name not in known]:
             raise ValueError(_unknown(unknown[0], policy))
-        own = policy.checked({n: value for n, value in settings.items() if value is not None})
+        own = policy.settings_for({n: v for n, v in settings.items() if v is not None})
         return Request(texts, own, kept)
 
     def kept(self, inputs: Mapping[str, Any]) -> Dict[str, Any]:

@@ -17,19 +17,20 @@ class Item:
     text : `Text`
     threshold : `float`, optional
         In [0, 1], if the policy has one.
-    settings : `Mapping[str, float]`, optional
-        The policy's others, by name.
+    settings : `Mapping[str, Any]`, optional
+        The policy's others, by name; or all of them as `RowSettings`, which have been checked.
     """
 
     text: Text
     threshold: Optional[float] = None
-    settings: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def given(self) -> Dict[str, float]:
+    def given(self) -> Mapping[str, Any]:
         """All settings that it has."""
-        own = {} if self.threshold is None else {"threshold": self.threshold}
-        return {**self.settings, **own}
+        if self.threshold is None:
+            return self.settings
+        return {**self.settings, "threshold": self.threshold}
 
 
 @dataclass(frozen=True)

@@ -18,29 +18,26 @@ from typing import (
 )
 
 import numpy as np
-from numpy import ndarray
 
+from sledgehammer.engine import batch as batches
 from sledgehammer.engine.arguments import seconds
-from sledgehammer.engine.batch import Batch
+from sledgehammer.engine.batch import Batch, step
 from sledgehammer.engine.lines import TRUNCATED
-from sledgehammer.engine.manifest import EngineError, Manifest
+from sledgehammer.engine.manifest import EngineError
 from sledgehammer.engine.schedule import BATCH_SIZE, FILL, POOLED_RUNTIMES, Schedule
 from sledgehammer.engine.source import Ahead, Direct, End, Entry, Item, Known, Source, Stalled
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
-from sledgehammer.policies import ExitPolicy, comparable
+from sledgehammer.policies import ExitPolicy, RowSettings
 
 __all__ = ["BATCH_SIZE", "FILL", "POOLED_RUNTIMES", "Runner", "Schedule", "answers"]
 
 
-class Runner(Protocol):
+class Runner(batches.Runner, Protocol):
     """What a stream needs of a classifier; `Engine` has it."""
 
-    manifest: Manifest
     tokenizer: Tokenizer
 
     def encode_batch(self, encoded: Sequence[Encoded]) -> Batch: ...
-
-    def advance(self, batch: Batch) -> ndarray: ...
 
     def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]: ...
 
@@ -121,13 +118,11 @@ class Scorer:
         self._schedule = schedule
         self._max_wait = max_wait
         self._started, self._busy = 0, 0.0  # rows that have begun, and the seconds that all took
-        self._exits = len(runner.manifest.exit_layers)
-        self._pools = [Pool() for _ in range(1, self._exits)]
+        self._pools = [Pool() for _ in runner.manifest.exit_layers[1:]]
         self._block: List[Tuple[int, Text]] = []
         self._block_start = 0
         self._longest_first = True
-        self._given: Dict[int, Dict[str, Optional[float]]] = {}  # of texts that have not begun
-        self._settings: Dict[int, List[float]] = {}  # of those that run
+        self._settings: Dict[int, RowSettings] = {}  # of texts that have not begun
         self._truncated: Set[int] = set()  # of those that run
         self._answers: Dict[int, Dict[str, Any]] = {}
         self._read = 0
@@ -191,11 +186,11 @@ class Scorer:
         else:
             item = entry if isinstance(entry, Item) else Item(entry)
             try:
-                given = self._policy.checked(item.given)
+                settings = self._policy.settings_for(item.given)
             except ValueError as error:
                 raise EngineError(str(error)) from error
             self._block.append((number, self._runner.tokenizer.checked(item.text, number)))
-            self._given[number] = given
+            self._settings[number] = settings
         self._read += 1
         self._read_at.append(time.monotonic())
 
@@ -217,8 +212,7 @@ class Scorer:
             chosen = chunks.pop(self._next_chunk([[block[i][0] for i in c] for c in chunks]))
             batch = self._runner.encode_batch([encoded[i] for i in chosen])
             batch.rows = np.asarray([block[i][0] for i in chosen])
-            for row in batch.rows.tolist():
-                self._settings[row] = self._policy.row(self._given.pop(row))
+            batch.settings = RowSettings.join([self._settings.pop(row) for row in batch.rows])
             self._started += len(chosen)
             yield from self._run(batch)
             yield from self._run_held(before=self._overdue())
@@ -250,27 +244,18 @@ class Scorer:
                     rest = pool.take(self._schedule.batch_size)
 
     def _advance(self, batch: Batch) -> Optional[Batch]:
-        """Run a batch up to its next exit: the rows that go on."""
+        """Run a batch up to its next exit, and return the rows that go on."""
         began = time.monotonic()
-        probs = self._runner.advance(batch)
+        stopped, rest = step(self._runner, batch, self._policy)
         self._busy += time.monotonic() - began
-        rows = batch.rows.tolist()
-        if batch.position == self._exits:
-            stopped = np.ones(len(rows), bool)
-        else:
-            own = comparable(self._policy.columns([self._settings[row] for row in rows]))
-            decision = self._policy.decide(batch.evidence, own)
-            stopped = decision if isinstance(decision, ndarray) else np.full(len(rows), decision)
-        for i in np.flatnonzero(stopped).tolist():
-            answer = self._runner.answer(batch.position - 1, probs[i].tolist())
-            if rows[i] in self._truncated:
-                self._truncated.remove(rows[i])
-                answer[TRUNCATED] = True
-            self._answers[rows[i]] = answer
-            del self._settings[rows[i]]
-        if not stopped.any():
-            return batch
-        return None if stopped.all() else batch.keep(np.flatnonzero(~stopped))
+        if stopped is not None:
+            for row, probs in zip(stopped.rows.tolist(), stopped.probs.tolist()):
+                answer = self._runner.answer(stopped.exit, probs)
+                if row in self._truncated:
+                    self._truncated.remove(row)
+                    answer[TRUNCATED] = True
+                self._answers[row] = answer
+        return rest
 
     def _due(self) -> Iterator[Dict[str, Any]]:
         """The answers before which nothing is missing."""

@@ -25,9 +25,11 @@ from sledgehammer.policies import (
     Evidence,
     ExitPolicy,
     Exits,
-    Settings,
+    RowSettings,
+    exit_shares,
+    known_shares,
+    unknown_shares,
 )
-from sledgehammer.policies.budget import KNOTS
 
 
 class Runner(Protocol):
@@ -43,7 +45,7 @@ class Runner(Protocol):
         tokens: TokenTensors,
         temperatures: Tensor,
         policy: ExitPolicy,
-        settings: Optional[Settings] = None,
+        settings: Optional[RowSettings] = None,
     ) -> Answers:
         """Run each row until `policy` lets it exit; the last exit answers the rest."""
 
@@ -104,8 +106,8 @@ class ExitClassifier(Model):
         self.label_namespace = label_namespace
         self.signals = list(signals)
         self.register_buffer("temperatures", torch.ones(len(exit_layers)))
-        # Zeros before calibration. It has one shape, so that any weights can be loaded.
-        self.register_buffer("exit_shares", torch.zeros(KNOTS, 1 + len(exit_layers)))
+        # Before calibration it has the same shape, so that any weights can be loaded.
+        self.register_buffer("exit_shares", torch.from_numpy(unknown_shares(len(exit_layers))))
         self._register_load_state_dict_pre_hook(self._adopt_shares)
         self.policy = policy or ConfidencePolicy()
         # Looked up for every answer, so on the model's device; archives need not carry them.
@@ -147,18 +149,28 @@ class ExitClassifier(Model):
         finally:
             self._policy = before
 
+    def measure_shares(self, logits: Tensor) -> None:
+        """Keep where rows stop at which threshold, for the policies that ask.
+
+        # Parameters
+
+        logits : `Tensor`
+            Shape (rows, exits, labels), uncalibrated: those of calibration data.
+        """
+        self.store_shares(exit_shares(self.calibrated(logits).cpu().numpy()))
+
     def store_shares(self, shares: np.ndarray) -> None:
-        """Keep what `policies.exit_shares` made of calibration data, for a budget."""
+        """Keep what `policies.exit_shares` made of calibration data."""
         self.exit_shares.copy_(torch.from_numpy(shares))
         self._bind(self.policy, self.exit_shares)
 
     def shares_on_host(self) -> Optional[np.ndarray]:
         """What `store_shares` was given, if it was."""
-        return _on_host(self.exit_shares)
+        return known_shares(self.exit_shares.cpu().numpy())
 
     def _bind(self, policy: ExitPolicy, shares: Tensor) -> None:
         with configuration_errors():
-            policy.bind(Exits(self.exit_layers, self.signals, _on_host(shares)))
+            policy.bind(Exits(self.exit_layers, self.signals, known_shares(shares.cpu().numpy())))
 
     def _adopt_shares(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
         """Archives of older versions have none."""
@@ -211,7 +223,7 @@ class ExitClassifier(Model):
         tokens: TokenTensors,
         label: Optional[Tensor] = None,
         metadata: Optional[List[Dict[str, Any]]] = None,
-        settings: Optional[Sequence[Sequence[float]]] = None,
+        settings: Optional[Sequence[RowSettings]] = None,
     ) -> Dict[str, Any]:
         """Classify a batch.
 
@@ -223,8 +235,8 @@ class ExitClassifier(Model):
             Shape (rows,); `UNLABELLED` for a training row without one.
         metadata : `List[Dict[str, Any]]`, optional
             Ignored.
-        settings : `Sequence[Sequence[float]]`, optional
-            A row's settings each, as of `ExitPolicy.row`, in place of the policy's own.
+        settings : `Sequence[RowSettings]`, optional
+            Of one row each, in place of the policy's own.
 
         # Returns
 
@@ -235,7 +247,7 @@ class ExitClassifier(Model):
         the model has (see `AllExits`).
         """
         output: Dict[str, Any] = {}
-        own = None if settings is None else self.policy.columns(settings)
+        own = None if settings is None else RowSettings.join(settings)
         if self.training or self.always_run_all_exits:
             found = self.runner.run_all_exits(tokens, self.objective.gradients)
             answers = self.answer(found.logits.detach(), own, found.signals)
@@ -271,7 +283,7 @@ class ExitClassifier(Model):
     def answer(
         self,
         logits: Tensor,
-        settings: Optional[Settings] = None,
+        settings: Optional[RowSettings] = None,
         signals: Optional[Mapping[str, Tensor]] = None,
     ) -> Answers:
         """What the policy would have answered, given the logits of all exits.
@@ -280,7 +292,7 @@ class ExitClassifier(Model):
 
         logits : `Tensor`
             Shape (rows, exits, labels), uncalibrated.
-        settings : `Settings`, optional
+        settings : `RowSettings`, optional
             In place of the policy's own; arrays of shape (rows,) where rows have their own.
         signals : `Mapping[str, Tensor]`, optional
             Those of `AllExits`, if the policy needs some.
@@ -324,7 +336,3 @@ class ExitClassifier(Model):
             "layers_run": exit_layer + 1,
             "layer_speedup": self._speedup_of_exit.index_select(0, answers.exit),
         }
-
-
-def _on_host(shares: Tensor) -> Optional[np.ndarray]:
-    return shares.cpu().numpy() if bool(shares.any()) else None

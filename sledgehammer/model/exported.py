@@ -20,7 +20,7 @@ from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.network.runner import Answers, GradientFlow
 from sledgehammer.network.signals import AllExits
-from sledgehammer.policies import ExitPolicy, Settings
+from sledgehammer.policies import ExitPolicy, RowSettings
 
 
 class EngineRunner:
@@ -43,7 +43,7 @@ class EngineRunner:
         tokens: TokenTensors,
         temperatures: Tensor,
         policy: ExitPolicy,
-        settings: Optional[Settings] = None,
+        settings: Optional[RowSettings] = None,
     ) -> Answers:
         """Run each row until `policy` lets it exit; the temperatures are the engine's own."""
         own = policy.values if settings is None else settings

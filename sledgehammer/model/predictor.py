@@ -15,6 +15,7 @@ from sledgehammer.engine.lines import BYTE_ORDER_MARK, OUTPUTS, TRUNCATED, LineF
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.chosen_setting import warn_of_choice
 from sledgehammer.model.policy_config import configuration_errors
+from sledgehammer.policies import RowSettings
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class SledgehammerPredictor(Predictor):
         """
         outputs: List[JsonDict] = [{} for _ in inputs]
         rows: Dict[int, Row] = {}
-        settings: List[List[float]] = []
+        settings: List[RowSettings] = []
         for position, json_dict in enumerate(inputs):
             try:
                 outputs[position].update(self._format.kept(json_dict))
@@ -164,14 +165,13 @@ class SledgehammerPredictor(Predictor):
         row, settings = self._checked(json_dict)
         return self._instances([row], [settings])[0]
 
-    def _checked(self, json_dict: JsonDict) -> Tuple[Row, List[float]]:
+    def _checked(self, json_dict: JsonDict) -> Tuple[Row, RowSettings]:
         if isinstance(json_dict, Line) and json_dict.problem:
             raise ValueError(json_dict.problem)
-        policy = self._model.policy
-        texts, own, _ = self._format.request(json_dict, policy)
-        return Row(texts, None), policy.row(own)
+        texts, settings, _ = self._format.request(json_dict, self._model.policy)
+        return Row(texts, None), settings
 
-    def _instances(self, rows: List[Row], settings: List[List[float]]) -> List[Instance]:
+    def _instances(self, rows: List[Row], settings: List[RowSettings]) -> List[Instance]:
         instances = self._dataset_reader.instances(rows)
         for instance, own in zip(instances, settings):
             instance.add_field("settings", MetadataField(own))

@@ -10,7 +10,7 @@ from torch import Tensor
 from sledgehammer.network.encoder import LayeredEncoder, TokenTensors
 from sledgehammer.network.runner import Answers, GradientFlow, LayerwiseRunner
 from sledgehammer.network.signals import AllExits
-from sledgehammer.policies import ExitPolicy, Settings
+from sledgehammer.policies import ExitPolicy, RowSettings
 
 DTYPES: Dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -76,7 +76,7 @@ class FormatRunner:
         tokens: TokenTensors,
         temperatures: Tensor,
         policy: ExitPolicy,
-        settings: Optional[Settings] = None,
+        settings: Optional[RowSettings] = None,
     ) -> Answers:
         """See `LayerwiseRunner`."""
         return self._current().run_until_answered(tokens, temperatures, policy, settings)

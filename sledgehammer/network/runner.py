@@ -17,7 +17,7 @@ from sledgehammer.network.encoder import LayeredEncoder, LayerInput, Pooling, To
 from sledgehammer.network.exit_head import ExitHead
 from sledgehammer.network.gradients import scaled_gradient
 from sledgehammer.network.signals import CERTAINTY, DEPTH, AllExits, DepthHead
-from sledgehammer.policies import Evidence, ExitPolicy, Settings, comparable, select
+from sledgehammer.policies import Evidence, ExitPolicy, RowSettings
 
 
 class GradientFlow(Enum):
@@ -54,9 +54,9 @@ class _ActiveRows:
     that has to come from the device.
     """
 
-    def __init__(self, inputs: LayerInput, settings: Settings) -> None:
+    def __init__(self, inputs: LayerInput, settings: RowSettings) -> None:
         self.inputs = inputs
-        self.settings = comparable(settings)
+        self.settings = settings
         self.pooled: List[Tensor] = []  # one a layer run: (rows, hidden)
         self.positions = list(range(len(inputs.mask)))  # in the whole batch
         self._probs: List[ndarray] = []  # on the host, one an exit passed: (rows, labels)
@@ -105,7 +105,7 @@ class _ActiveRows:
         self._probs = [probs[staying] for probs in self._probs]
         self._certainty = [certainty[staying] for certainty in self._certainty]
         self._depth = None if self._depth is None else self._depth[staying]
-        self.settings = select(self.settings, staying)
+        self.settings = self.settings.of(staying)
 
 
 class _Collected:
@@ -215,7 +215,7 @@ class LayerwiseRunner:
         tokens: TokenTensors,
         temperatures: Tensor,
         policy: ExitPolicy,
-        settings: Optional[Settings] = None,
+        settings: Optional[RowSettings] = None,
     ) -> Answers:
         """Run each row until `policy` lets it exit; the last exit answers the rest.
 
@@ -225,7 +225,7 @@ class LayerwiseRunner:
         temperatures : `Tensor`
             Shape (exits,).
         policy : `ExitPolicy`
-        settings : `Settings`, optional
+        settings : `RowSettings`, optional
             In place of the policy's own; arrays of shape (rows,) where rows have their own.
         """
         active = _ActiveRows(

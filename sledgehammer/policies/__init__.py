@@ -4,7 +4,7 @@ A policy is a file here and a test module; importing it makes it known.
 """
 
 from sledgehammer.policies.base import ExitPolicy
-from sledgehammer.policies.budget import BudgetPolicy, exit_shares
+from sledgehammer.policies.budget import BudgetPolicy
 from sledgehammer.policies.choice import CHOICE, Choice, Conditions
 from sledgehammer.policies.confidence import ConfidencePolicy
 from sledgehammer.policies.entropy import EntropyPolicy
@@ -15,18 +15,12 @@ from sledgehammer.policies.patience import PatiencePolicy
 from sledgehammer.policies.patience_confidence import PatienceConfidencePolicy
 from sledgehammer.policies.predicted_depth import PredictedDepthPolicy
 from sledgehammer.policies.requests import check_for_some_policy, settings_in
-from sledgehammer.policies.settings import (
-    Decision,
-    Setting,
-    Settings,
-    comparable,
-    number,
-    select,
-)
+from sledgehammer.policies.settings import Decision, RowSettings, SettingRange
+from sledgehammer.policies.shares import exit_shares, known_shares, unknown_shares
 
 __all__ = [
     "CHOICE", "BudgetPolicy", "Choice", "Conditions", "ConfidencePolicy", "Decision", "EntropyPolicy", "Evidence", "ExitPolicy",
     "Exits", "LearnedHaltingPolicy", "NormalizedEntropyPolicy", "PatienceConfidencePolicy",
-    "PatiencePolicy", "PredictedDepthPolicy", "Setting", "Settings", "check_for_some_policy", "comparable",
-    "exit_shares", "number", "select", "settings_in",
+    "PatiencePolicy", "PredictedDepthPolicy", "RowSettings", "SettingRange",
+    "check_for_some_policy", "exit_shares", "known_shares", "settings_in", "unknown_shares",
 ]  # fmt: skip

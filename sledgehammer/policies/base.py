@@ -1,6 +1,5 @@
 """What all exit policies share. It needs numpy alone, as exported engines do."""
 
-import math
 from typing import (
     Any,
     Callable,
@@ -18,25 +17,16 @@ from typing import (
 import numpy as np
 from numpy import ndarray
 
+from sledgehammer.policies.configurable import Configurable
 from sledgehammer.policies.evidence import Evidence, Exits
-from sledgehammer.policies.settings import (
-    Decision,
-    Setting,
-    Settings,
-    comparable,
-    number,
-    select,
-    single,
-)
+from sledgehammer.policies.settings import Decision, RowSettings, single
 
-_UNGIVEN: Any = object()
 _UNBOUND = "the policy has no model: call `bind`"
-_CAP = Setting(default=None, low=-1, high=math.inf, whole=True, optional=True)
 
 Registered = TypeVar("Registered", bound=Type["ExitPolicy"])
 
 
-class ExitPolicy:
+class ExitPolicy(Configurable):
     """Decides for each row whether the exit just computed answers it.
 
     A decision is made per row and from that row alone, so that it is the same in every batch.
@@ -55,32 +45,15 @@ class ExitPolicy:
 
     # Raises
 
-    `ValueError` for a setting that there is not, or a value that it may not have.
+    `ValueError` for an unknown setting or an invalid value.
     """
 
-    name: ClassVar[str]
-    """What configs call the policy; `register` sets it."""
-    settings: ClassVar[Dict[str, Setting]] = {}
-    sweeps: ClassVar[str]
     needs: ClassVar[Tuple[str, ...]] = ()
     """The learned signals that it looks at."""
 
     max_exit_layer: Optional[int]
-    exits: Optional[Exits] = None
-    """The model's, once `bind` was called."""
 
     _registry: ClassVar[Dict[str, Type["ExitPolicy"]]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        cls.settings = {**cls.settings, "max_exit_layer": _CAP}
-
-    def __init__(self, swept: Any = _UNGIVEN, /, **values: Any) -> None:
-        if swept is not _UNGIVEN:
-            values[self.sweeps] = swept
-        for name, setting in self.settings.items():
-            setattr(self, name, setting.default)
-        self.change(values)
 
     # ---- names
 
@@ -135,8 +108,8 @@ class ExitPolicy:
 
     def config(self) -> Dict[str, Any]:
         """What `make` makes the same policy of."""
-        own = {name: getattr(self, name) for name in self.settings}
-        return {"type": self.name, **{k: v for k, v in own.items() if v is not None}}
+        own = {name: value for name, value in self._own().items() if value is not None}
+        return {"type": self.name, **own}
 
     # ---- the model
 
@@ -178,69 +151,15 @@ class ExitPolicy:
         assert self.exits is not None, _UNBOUND
         return self.exits.layers
 
-    # ---- settings
+    # ---- decisions
 
-    def checked(self, given: Mapping[str, Any]) -> Dict[str, Optional[float]]:
-        """Settings as numbers.
-
-        # Raises
-
-        `ValueError` for one that there is not, or a value that it may not have.
-        """
-        for name in given:
-            if name not in self.settings:
-                raise ValueError(
-                    f"the policy {self.name!r} has no setting {name!r}; it has "
-                    + ", ".join(self.settings)
-                )
-        found = {n: self.settings[n].checked(value, n) for n, value in given.items()}
-        if self.exits is not None:
-            for name, value in found.items():
-                self.check_within_model(name, value)
-        return found
-
-    def change(self, given: Mapping[str, Any]) -> None:
-        """Make settings the policy's own; see `checked`."""
-        for name, value in self.checked(given).items():
-            setattr(self, name, value)
-
-    @property
-    def swept(self) -> Any:
-        """The setting that a trade-off sweeps."""
-        return getattr(self, self.sweeps)
-
-    @swept.setter
-    def swept(self, value: float) -> None:
-        setattr(self, self.sweeps, value)
-
-    @property
-    def full(self) -> float:
-        """The value of the swept setting at which nothing stops early."""
-        return self.settings[self.sweeps].full
-
-    @property
-    def values(self) -> Settings:
-        """The policy's own settings, for all rows."""
-        return {name: number(getattr(self, name)) for name in self.settings}
-
-    def row(self, given: Mapping[str, Optional[float]]) -> List[float]:
-        """The settings of a row that has some of its own, in the order of `settings`."""
-        return [number(given.get(name, getattr(self, name))) for name in self.settings]
-
-    def columns(self, rows: Sequence[Sequence[float]]) -> Settings:
-        """Settings of rows, each as of `row`."""
-        table = np.asarray(rows, np.float32).reshape(-1, len(self.settings))
-        return dict(zip(self.settings, table.T))
-
-    def never(self, settings: Settings) -> Decision:
+    def never(self, settings: RowSettings) -> Decision:
         """Where the swept setting says that nothing stops early."""
         assert self.exits is not None, _UNBOUND
         value = settings[self.sweeps]
         return value >= self._full if self._rises else value <= self._full
 
-    # ---- decisions
-
-    def stops(self, evidence: Evidence, settings: Settings) -> Decision:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> Decision:
         """Which rows the policy would stop here.
 
         What is common to all policies is not its business: the last exit, the cap, and the value
@@ -248,13 +167,13 @@ class ExitPolicy:
         """
         raise NotImplementedError
 
-    def decide(self, evidence: Evidence, settings: Settings) -> Decision:
+    def decide(self, evidence: Evidence, settings: RowSettings) -> Decision:
         """Which rows stop at the exit just computed, which is not the last one.
 
         # Parameters
 
         evidence : `Evidence`
-        settings : `Settings`
+        settings : `RowSettings`
         """
         capped = self.layers[evidence.seen] > settings["max_exit_layer"]
         never = self.never(settings)
@@ -267,7 +186,7 @@ class ExitPolicy:
         return stops | capped if isinstance(capped, ndarray) else stops
 
     def plan(
-        self, rows: int, signals: Mapping[str, ndarray], settings: Settings
+        self, rows: int, signals: Mapping[str, ndarray], settings: RowSettings
     ) -> Optional[ndarray]:
         """The exits that answer, if they are known before any is computed.
 
@@ -286,11 +205,11 @@ class ExitPolicy:
             return None
         return np.broadcast_to(self.highest(settings), (rows,))
 
-    def highest(self, settings: Settings) -> ndarray:
+    def highest(self, settings: RowSettings) -> ndarray:
         """The position of the highest exit that the cap allows: () or (rows,)."""
         return np.searchsorted(self.layers, settings["max_exit_layer"], side="right") - 1
 
-    def replay(self, evidence: Evidence, settings: Optional[Settings] = None) -> ndarray:
+    def replay(self, evidence: Evidence, settings: Optional[RowSettings] = None) -> ndarray:
         """The exit that would answer each row, given what all exits say: positions, (rows,)."""
         settings = self.values if settings is None else settings
         rows, exits, _ = evidence.probs.shape
@@ -300,7 +219,7 @@ class ExitPolicy:
             if not len(going):
                 break
             so_far = evidence.upto(position + 1).rows(going)
-            stops = self.decide(so_far, comparable(select(settings, going)))
+            stops = self.decide(so_far, settings.of(going))
             stops = np.broadcast_to(np.asarray(stops), going.shape)
             answered_by[going[stops]] = position
             going = going[~stops]

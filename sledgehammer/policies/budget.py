@@ -7,39 +7,8 @@ from numpy import ndarray
 
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence, Exits
-from sledgehammer.policies.grids import confidence
-from sledgehammer.policies.settings import Decision, Setting, Settings, Values, comparable, single
+from sledgehammer.policies.settings import Decision, RowSettings, SettingRange, Values, single
 from sledgehammer.policies.steering import Steering
-
-KNOTS = 201
-"""Thresholds at which `exit_shares` counts."""
-
-
-def exit_shares(probs: ndarray) -> ndarray:
-    """Where rows stop at which threshold on confidence: what a budget is turned into a threshold by.
-
-    # Parameters
-
-    probs : `ndarray`
-        Shape (rows, exits, labels): calibrated probabilities on calibration data.
-
-    # Returns
-
-    Shape (KNOTS, 1 + exits), float32: thresholds from 0.0 to 1.0, which lie where the confidences
-    do, and the share of the rows that each exit answers there.
-    """
-    sure = confidence(np.asarray(probs, np.float32))
-    exits = sure.shape[1]
-    thresholds = np.linspace(0, 1, KNOTS, dtype=np.float32)
-    if exits > 1 and len(sure):
-        thresholds = np.quantile(sure[:, :-1], thresholds).astype(np.float32)
-    thresholds[0], thresholds[-1] = 0.0, 1.0
-    shares = np.zeros((KNOTS, exits))
-    for own, threshold in zip(shares, thresholds):
-        reached = sure >= threshold if threshold < 1 else np.zeros(sure.shape, bool)
-        reached[:, -1] = True
-        own += np.bincount(reached.argmax(axis=1), minlength=exits) / max(len(sure), 1)
-    return np.concatenate([thresholds[:, None], shares], axis=1).astype(np.float32)
 
 
 @ExitPolicy.register("budget")
@@ -71,7 +40,7 @@ class BudgetPolicy(ExitPolicy):
         rising. The layers run if `None`.
     """
 
-    settings = {"budget": Setting(default=None, full=np.inf, high=np.inf, optional=True)}
+    settings = {"budget": SettingRange(default=None, full=np.inf, high=np.inf, optional=True)}
     sweeps = "budget"
     budget: Optional[float]
 
@@ -116,11 +85,11 @@ class BudgetPolicy(ExitPolicy):
         super().bind(exits)
         self._known: Optional[Tuple[Any, float]] = None  # settings, and their threshold
 
-    def stops(self, evidence: Evidence, settings: Settings) -> Decision:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> Decision:
         threshold = self.threshold(settings)
         return (evidence.confidence >= threshold) & (threshold < 1.0)
 
-    def threshold(self, settings: Settings) -> Values:
+    def threshold(self, settings: RowSettings) -> Values:
         """The thresholds on confidence that the budgets come to: a number, or (rows,), float32."""
         given = settings["budget"], settings["max_exit_layer"]
         if any(isinstance(value, ndarray) for value in given):
@@ -131,7 +100,7 @@ class BudgetPolicy(ExitPolicy):
             known = self._known = given, float(self._thresholds(settings))
         return known[1]
 
-    def _thresholds(self, settings: Settings) -> ndarray:
+    def _thresholds(self, settings: RowSettings) -> ndarray:
         budget, highest = np.broadcast_arrays(settings["budget"], self.highest(settings))
         found = np.empty(budget.shape, np.float32)
         for position in np.unique(highest):  # a cap makes all that is above it cheaper
@@ -163,7 +132,7 @@ class BudgetPolicy(ExitPolicy):
         steered = _SteeredBudget(cost=self._cost)
         steered.bind(self.exits)
         steered.change({name: getattr(self, name) for name in self.settings})
-        highest = int(self.highest(comparable(self.values)))
+        highest = int(self.highest(self.values))
         cost = np.minimum(self.cost, self.cost[highest]).tolist()
         steered.steering = Steering(budget, cost, self.exits.shares)
         return steered
@@ -178,11 +147,11 @@ class _SteeredBudget(BudgetPolicy):
     def in_stream(self) -> ExitPolicy:
         return self
 
-    def decide(self, evidence: Evidence, settings: Settings) -> Decision:
+    def decide(self, evidence: Evidence, settings: RowSettings) -> Decision:
         rows = len(evidence.last)
         decision = super().decide(evidence, settings)
         stops = np.broadcast_to(np.asarray(decision), (rows,)).copy()
-        followed = np.broadcast_to(settings["budget"] == single(self.budget), (rows,))  # type: ignore[arg-type]
+        followed = np.broadcast_to(settings["budget"] == single(self.budget), (rows,))
         if followed.any():
             capped = self.layers[evidence.seen] > np.asarray(settings["max_exit_layer"])
             must_stop = np.broadcast_to(capped, (rows,))[followed]

@@ -8,7 +8,7 @@ from numpy import ndarray
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence, Exits
 from sledgehammer.policies.grids import between, confidence, unit_grid
-from sledgehammer.policies.settings import Decision, Setting, Settings, Values, single
+from sledgehammer.policies.settings import Decision, RowSettings, SettingRange, Values, single
 
 
 @ExitPolicy.register("confidence")
@@ -34,7 +34,7 @@ class ConfidencePolicy(ExitPolicy):
     `ValueError` if both are given, or the thresholds are not as many as the exits less one.
     """
 
-    settings = {"threshold": Setting(default=0.9)}
+    settings = {"threshold": SettingRange(default=0.9)}
     sweeps = "threshold"
     threshold: Optional[float]
     """`None` where each exit has its own."""
@@ -69,14 +69,14 @@ class ConfidencePolicy(ExitPolicy):
             )
         super().bind(exits)
 
-    def never(self, settings: Settings) -> Decision:
+    def never(self, settings: RowSettings) -> Decision:
         value = settings["threshold"]
         if self._thresholds is None:
             return super().never(settings)
         # Infinity is no threshold: it stands for those of the exits.
         return super().never(settings) & (value != np.inf)
 
-    def stops(self, evidence: Evidence, settings: Settings) -> Decision:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> Decision:
         return evidence.confidence >= self._threshold_at(evidence.seen - 1, settings["threshold"])
 
     def _threshold_at(self, position: int, value: Values) -> Values:

@@ -9,7 +9,7 @@ from numpy import ndarray
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence
 from sledgehammer.policies.grids import between
-from sledgehammer.policies.settings import Setting, Settings
+from sledgehammer.policies.settings import RowSettings, SettingRange
 
 
 @ExitPolicy.register("entropy")
@@ -29,11 +29,11 @@ class EntropyPolicy(ExitPolicy):
         number of labels always takes the first exit.
     """
 
-    settings = {"entropy": Setting(default=0.3, full=0.0, fastest=math.inf, high=math.inf)}
+    settings = {"entropy": SettingRange(default=0.3, full=0.0, fastest=math.inf, high=math.inf)}
     sweeps = "entropy"
     entropy: float
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> ndarray:
         return nats(evidence.last) < settings["entropy"]
 
     def grid(self, labels: int) -> List[float]:

@@ -7,7 +7,7 @@ from numpy import ndarray
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence
 from sledgehammer.policies.grids import between, unit_grid
-from sledgehammer.policies.settings import Setting, Settings
+from sledgehammer.policies.settings import RowSettings, SettingRange
 
 
 @ExitPolicy.register("learned_halting")
@@ -31,12 +31,12 @@ class LearnedHaltingPolicy(ExitPolicy):
         In [0, 1]. 0.0 always takes the first exit; 1.0 always runs to the last exit.
     """
 
-    settings = {"threshold": Setting(default=0.9)}
+    settings = {"threshold": SettingRange(default=0.9)}
     sweeps = "threshold"
     needs = ("certainty",)
     threshold: float
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> ndarray:
         return evidence.signals["certainty"][:, -1] >= settings["threshold"]
 
     def grid(self, labels: int) -> List[float]:

@@ -10,7 +10,7 @@ from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.entropy import nats
 from sledgehammer.policies.evidence import Evidence
 from sledgehammer.policies.grids import between, unit_grid
-from sledgehammer.policies.settings import Setting, Settings
+from sledgehammer.policies.settings import RowSettings, SettingRange
 
 
 @ExitPolicy.register("normalized_entropy")
@@ -30,11 +30,11 @@ class NormalizedEntropyPolicy(ExitPolicy):
         In [0, 1]. 0.0 always runs to the last exit; 1.0 always takes the first exit.
     """
 
-    settings = {"speed": Setting(default=0.5, full=0.0, fastest=1.0)}
+    settings = {"speed": SettingRange(default=0.5, full=0.0, fastest=1.0)}
     sweeps = "speed"
     speed: float
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> ndarray:
         return uncertainty(evidence.last) <= settings["speed"]
 
     def grid(self, labels: int) -> List[float]:

@@ -7,7 +7,7 @@ from numpy import ndarray
 
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence
-from sledgehammer.policies.settings import Setting, Settings
+from sledgehammer.policies.settings import RowSettings, SettingRange
 
 
 @ExitPolicy.register("patience")
@@ -30,7 +30,7 @@ class PatiencePolicy(ExitPolicy):
         runs to the last exit.
     """
 
-    settings = {"patience": Setting(default=2, full=np.inf, high=np.inf, whole=True)}
+    settings = {"patience": SettingRange(default=2, full=np.inf, high=np.inf, whole=True)}
     sweeps = "patience"
     patience: int
 
@@ -38,7 +38,7 @@ class PatiencePolicy(ExitPolicy):
     def full(self) -> float:
         return len(self.layers)
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> ndarray:
         return agreeing(evidence.probs.argmax(axis=-1)) >= settings["patience"]
 
     def grid(self, labels: int) -> List[float]:

@@ -8,7 +8,7 @@ from numpy import ndarray
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence
 from sledgehammer.policies.grids import between, confidence, unit_grid
-from sledgehammer.policies.settings import Setting, Settings
+from sledgehammer.policies.settings import RowSettings, SettingRange
 
 
 @ExitPolicy.register("patience_confidence")
@@ -34,14 +34,14 @@ class PatienceConfidencePolicy(ExitPolicy):
     """
 
     settings = {
-        "threshold": Setting(default=0.9),
-        "patience": Setting(default=2, low=1, high=np.inf, whole=True),
+        "threshold": SettingRange(default=0.9),
+        "patience": SettingRange(default=2, low=1, high=np.inf, whole=True),
     }
     sweeps = "threshold"
     threshold: float
     patience: int
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> ndarray:
         threshold = np.asarray(settings["threshold"])[..., None]
         confident = confidence(evidence.probs) >= threshold  # (rows, exits so far)
         counter = np.logical_and.accumulate(confident[:, ::-1], axis=1).sum(axis=1)

@@ -8,7 +8,7 @@ from numpy import ndarray
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence
 from sledgehammer.policies.grids import between, unit_grid
-from sledgehammer.policies.settings import Setting, Settings
+from sledgehammer.policies.settings import RowSettings, SettingRange
 
 
 @ExitPolicy.register("predicted_depth")
@@ -37,17 +37,17 @@ class PredictedDepthPolicy(ExitPolicy):
         exit; 1.0 always runs to the last exit, even where a sum rounds to 1.0.
     """
 
-    settings = {"coverage": Setting(default=0.5)}
+    settings = {"coverage": SettingRange(default=0.5)}
     sweeps = "coverage"
     needs = ("depth",)
     coverage: float
 
-    def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+    def stops(self, evidence: Evidence, settings: RowSettings) -> ndarray:
         position = evidence.seen - 1
         return _covered(evidence.signals["depth"])[:, position] >= settings["coverage"]
 
     def plan(
-        self, rows: int, signals: Mapping[str, ndarray], settings: Settings
+        self, rows: int, signals: Mapping[str, ndarray], settings: RowSettings
     ) -> Optional[ndarray]:
         covered = _covered(signals["depth"])
         enough = covered >= np.asarray(settings["coverage"])[..., None]

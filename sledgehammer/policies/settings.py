@@ -1,20 +1,15 @@
-"""The run-time settings of a policy: what they may be, and what is wrong with those that are not."""
+"""The run-time settings of a policy: their ranges, and the checked values by which rows run."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, Mapping, Optional, Sequence, Union
+from types import MappingProxyType
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Union
 
 import numpy as np
 from numpy import ndarray
 
 Values = Union[float, ndarray]
 """A number for all rows, or one a row: (rows,), float32."""
-
-Settings = Mapping[str, Values]
-"""Values by the names of a policy's settings; infinity where a setting that may be `None` is.
-
-What a policy is asked about takes them as `comparable` makes them.
-"""
 
 Decision = Union[bool, ndarray]
 """Whether to stop, for all rows, or one answer a row: (rows,), bool."""
@@ -24,8 +19,8 @@ _BEYOND = 10**9
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One run-time setting of a policy.
+class SettingRange:
+    """Describe a run-time setting of a policy: its default, and the values that it may have.
 
     # Parameters
 
@@ -52,11 +47,11 @@ class Setting:
     optional: bool = False
 
     def checked(self, value: Any, name: str) -> Optional[float]:
-        """`value`, which may be a numpy scalar, as a float or an int, if the setting may have it.
+        """Return `value`, which may be a numpy scalar, as a float or an int.
 
         # Raises
 
-        `ValueError` otherwise.
+        `ValueError` if the setting may not have it.
         """
         value = _plain(value)
         if problem := self.problem(value, name):
@@ -67,7 +62,7 @@ class Setting:
         return int(value) if self.whole else float(value)
 
     def problem(self, value: Any, name: str) -> Optional[str]:
-        """What is wrong with a value, if anything is."""
+        """Return what is wrong with a value, if anything is."""
         value = _plain(value)
         if value is None and self.optional:
             return None
@@ -88,32 +83,100 @@ class Setting:
         return f"{kind} of at least {self.low:g}"
 
 
-def _plain(value: Any) -> Any:
-    """A numpy scalar, or an array without dimensions, as Python's own number."""
-    return value.item() if isinstance(value, (np.generic, ndarray)) and not value.shape else value
+class RowSettings(Mapping[str, Values]):
+    """Hold the values of all settings of a policy, for the rows that run together.
 
+    `ExitPolicy.settings_for` makes them of what users send and checks it; from there on nothing
+    converts or checks them again. They cannot be changed.
 
-def select(settings: Settings, rows: Union[ndarray, Sequence[int]]) -> Settings:
-    """Those of the given rows (indices)."""
-    return {n: v[rows] if isinstance(v, ndarray) else v for n, v in settings.items()}
+    A value that all rows share is a float, and so is that of a lone row, as comparing numbers takes
+    less time than comparing arrays; else it is an array, (rows,), float32. All are numbers of single
+    precision, which is that of the probabilities: Python compares in double precision, arrays of
+    float32 in single, and with these numbers a row is decided alone as it is in a batch.
 
+    # Parameters
 
-def single(value: Values) -> float:
-    """The nearest number of single precision, which is that of the probabilities.
-
-    Python compares in double precision, arrays of float32 in single: with this number the two
-    come to the same, and a row is decided alone as it is in a batch.
+    values : `Mapping[str, Any]`, optional
+        By name: a number for all rows, `None` for no limit, or one number a row.
     """
-    return np.float32(value).item()
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._values: Dict[str, Values] = {name: _held(value) for name, value in values.items()}
+
+    def __getitem__(self, name: str) -> Values:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"RowSettings({self._values!r})"
+
+    def of(self, rows: Union[ndarray, Sequence[int]]) -> "RowSettings":
+        """Return those of some of the rows (indices)."""
+        if not any(isinstance(value, ndarray) for value in self._values.values()):
+            return self
+        return RowSettings(
+            {n: v[rows] if isinstance(v, ndarray) else v for n, v in self._values.items()}
+        )
+
+    def with_value(self, name: str, value: Any) -> "RowSettings":
+        """Return settings of which one has another value, which is not checked."""
+        return RowSettings({**self._values, name: value})
+
+    @staticmethod
+    def join(parts: Sequence["RowSettings"], rows: Optional[Sequence[int]] = None) -> "RowSettings":
+        """Return the settings of several groups of rows, in order.
+
+        # Parameters
+
+        parts : `Sequence[RowSettings]`
+            Of one policy; at least one.
+        rows : `Sequence[int]`, optional
+            How many rows each part is for; one if `None`.
+        """
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        counts = [1] * len(parts) if rows is None else rows
+        return RowSettings(
+            {name: _joined([part[name] for part in parts], counts) for name in first}
+        )
 
 
-def comparable(settings: Settings) -> Settings:
-    """Settings in single precision; those of a lone row as numbers, which takes less time."""
-    return {
-        n: v if isinstance(v, ndarray) and len(v) != 1 else single(v) for n, v in settings.items()
-    }
+def single(value: Optional[float]) -> float:
+    """Return the nearest number of single precision; infinity for `None`, which is no limit."""
+    return math.inf if value is None else np.float32(value).item()
 
 
-def number(value: Optional[float]) -> float:
-    """`None`, which is no limit, as infinity."""
-    return math.inf if value is None else value
+def _held(value: Any) -> Values:
+    if not isinstance(value, (ndarray, list, tuple)):
+        return single(value)
+    numbers = [math.inf if one is None else one for one in value]
+    held = np.array(numbers, np.float32)
+    if len(held) == 1:
+        return held.item()
+    held.setflags(write=False)
+    return held
+
+
+def _joined(values: Sequence[Values], counts: Sequence[int]) -> Values:
+    shared = values[0]
+    if all(isinstance(value, float) and value == shared for value in values):
+        return shared
+    return np.concatenate(
+        [
+            value if isinstance(value, ndarray) else np.full(count, value, np.float32)
+            for value, count in zip(values, counts)
+        ]
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a numpy scalar, or an array without dimensions, as Python's own number."""
+    return value.item() if isinstance(value, (np.generic, ndarray)) and not value.shape else value

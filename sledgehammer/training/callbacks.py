@@ -22,7 +22,6 @@ from sledgehammer.model.metrics import AnswerStatistics
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.signals import SIGNALS
 from sledgehammer.objectives.base import TrainingRun
-from sledgehammer.policies import exit_shares
 from sledgehammer.training.distributed import gather_rows
 from sledgehammer.training.rows import rows_of
 from sledgehammer.training.schedule import StagedTriangular
@@ -255,7 +254,7 @@ def calibrate(
             confidence, predicted = probs.max(dim=-1)
             error = expected_calibration_error(confidence, predicted == label)
             found[f"exit_{layer}_ece_{when}"] = error
-    model.store_shares(exit_shares(model.calibrated(logits.to(device)).cpu().numpy()))
+    model.measure_shares(logits.to(device))
     answers = model.answer(logits.to(device), signals=signals)
     confidence, predicted = answers.probs.cpu().max(dim=-1)
     statistics = AnswerStatistics(model.exit_layers, model.full_layers)

@@ -64,7 +64,7 @@ def run(
 ) -> Answers:
     settings = model.policy.values
     if threshold is not None:
-        settings = {**settings, "threshold": threshold.numpy()}
+        settings = settings.with_value("threshold", threshold.numpy())
     return model.runner.run_until_answered(tokens, model.temperatures, model.policy, settings)
 
 
@@ -155,7 +155,7 @@ def test_stopping_early_answers_as_the_model_would_from_all_logits(
         with torch.no_grad():
             settings = None
             if own is not None:
-                settings = {**spread.policy.values, "threshold": own.numpy()}
+                settings = spread.policy.values.with_value("threshold", own.numpy())
             expected = spread.answer(spread.runner.run_all_exits(tokens).logits, settings)
         answers = run(spread, tokens, own)
         assert torch.equal(answers.exit, expected.exit)

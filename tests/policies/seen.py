@@ -4,7 +4,7 @@ from typing import Any, List, Sequence, TypeVar
 
 import numpy as np
 
-from sledgehammer.policies import Evidence, ExitPolicy, Exits, exit_shares
+from sledgehammer.policies import Evidence, ExitPolicy, Exits, RowSettings, exit_shares
 
 LAYERS = [0, 2, 3, 5, 8]
 """Of which the tests take as many as they have exits."""
@@ -46,4 +46,4 @@ def replayed(policy: ExitPolicy, evidence: Evidence, **settings: Any) -> List[in
     """The exits that answer; lists are settings of single rows."""
     bound(policy, evidence.probs.shape[1])
     own = {name: np.asarray(value, np.float32) for name, value in settings.items()}
-    return policy.replay(evidence, {**policy.values, **own}).tolist()
+    return policy.replay(evidence, RowSettings({**policy.values, **own})).tolist()

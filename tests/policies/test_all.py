@@ -24,7 +24,7 @@ from sledgehammer.model.archives import open_archive, write_changed
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.model.predictor import SledgehammerPredictor
-from sledgehammer.policies import Evidence, ExitPolicy, Setting, Settings, exit_shares, select
+from sledgehammer.policies import Evidence, ExitPolicy, RowSettings, SettingRange, exit_shares
 from tests.conftest import FIXTURES, TINY_BERT
 from tests.network.test_runner import batch_of, random_rows
 from tests.policies.seen import LAYERS, bound, random_evidence
@@ -34,7 +34,7 @@ NAMES = RegisteredPolicy.list_available()
 EXITS = 4
 
 
-def some_settings(policy: ExitPolicy, rows: int, seed: int) -> Settings:
+def some_settings(policy: ExitPolicy, rows: int, seed: int) -> RowSettings:
     """Of each row its own value of the swept setting, and perhaps a cap."""
     rng = np.random.default_rng(seed)
     grid = policy.grid(labels=3)
@@ -43,7 +43,7 @@ def some_settings(policy: ExitPolicy, rows: int, seed: int) -> Settings:
         {policy.sweeps: grid[rng.integers(len(grid))], "max_exit_layer": caps[rng.integers(len(caps))]}
         for _ in range(rows)
     ]  # fmt: skip
-    return policy.columns([policy.row(policy.checked(given)) for given in chosen])
+    return RowSettings.join([policy.settings_for(given) for given in chosen])
 
 
 def rows_of(evidence: Evidence, rows: Any) -> Evidence:
@@ -61,10 +61,11 @@ def test_a_row_is_decided_the_same_alone_and_in_any_batch(name: str, seed: int, 
     own = some_settings(policy, 7, seed)
     together = policy.replay(evidence, own)
     order = np.random.default_rng(seed).permutation(7)
-    shuffled = policy.replay(rows_of(evidence, order), select(own, order))
+    shuffled = policy.replay(rows_of(evidence, order), own.of(order))
     assert shuffled.tolist() == together[order].tolist()
     for row in range(7):
-        alone = {setting: float(values[row]) for setting, values in own.items()}
+        alone = own.of([row])
+        assert all(isinstance(value, float) for value in alone.values())
         assert policy.replay(rows_of(evidence, [row]), alone).tolist() == [together[row]]
 
 
@@ -76,8 +77,11 @@ def test_settings_are_compared_in_single_precision(name: str, seed: int, nudge: 
     policy = bound(ExitPolicy.make({"type": name}), EXITS)
     evidence = random_evidence(seed, rows=5, exits=EXITS)
     reached = policy.distinct(evidence)
-    own = {**policy.values, policy.sweeps: reached[seed % len(reached)] * (1 + nudge)}
-    together = policy.replay(evidence, policy.columns([list(own.values())] * 5)).tolist()
+    value = reached[seed % len(reached)] * (1 + nudge)
+    own = policy.values.with_value(policy.sweeps, value)
+    together = policy.replay(
+        evidence, policy.values.with_value(policy.sweeps, [value] * 5)
+    ).tolist()
     assert policy.replay(evidence, own).tolist() == together
     assert [policy.replay(rows_of(evidence, [row]), own).item() for row in range(5)] == together
 
@@ -97,11 +101,13 @@ def test_the_ends_of_the_grid(name: str) -> None:
     assert grid[-1] == policy.full and len(set(grid)) == len(grid)
     for evidence in (certain, random_evidence(0, 20, EXITS)):
         rows = len(evidence.probs)
-        at = [policy.replay(evidence, {**policy.values, policy.sweeps: v}) for v in grid]
+        at = [policy.replay(evidence, policy.values.with_value(policy.sweeps, v)) for v in grid]
         assert (at[-1] == EXITS - 1).all()
         assert len(set(at[0].tolist())) == 1 and at[0][0] <= 1
         assert all((low <= high).all() for low, high in zip(at, at[1:])), "ever slower"
-        plan = policy.plan(rows, evidence.signals, {**policy.values, policy.sweeps: policy.full})
+        plan = policy.plan(
+            rows, evidence.signals, policy.values.with_value(policy.sweeps, policy.full)
+        )
         assert plan is not None and (plan == EXITS - 1).all()
         distinct = policy.distinct(evidence)
         assert distinct[-1] == policy.full and len(set(distinct)) == len(distinct)
@@ -116,7 +122,7 @@ def test_the_distinct_values_are_all_there_is(name: str, seed: int) -> None:
     evidence = random_evidence(seed, rows=5, exits=EXITS)
 
     def answered(value: float) -> List[int]:
-        return policy.replay(evidence, {**policy.values, policy.sweeps: value}).tolist()
+        return policy.replay(evidence, policy.values.with_value(policy.sweeps, value)).tolist()
 
     distinct = policy.distinct(evidence)
     for fast, slow in zip(distinct, distinct[1:]):
@@ -130,13 +136,13 @@ def test_the_distinct_values_are_all_there_is(name: str, seed: int) -> None:
 def test_no_row_runs_beyond_the_cap(name: str, cap: int) -> None:
     policy = bound(ExitPolicy.make({"type": name, "max_exit_layer": cap}), EXITS)
     evidence = random_evidence(3, rows=30, exits=EXITS)
-    free = policy.replay(evidence, {**policy.values, "max_exit_layer": math.inf})
+    free = policy.replay(evidence, policy.values.with_value("max_exit_layer", math.inf))
     highest = max(i for i, layer in enumerate(LAYERS[:EXITS]) if layer <= cap)
     if name != "budget":  # which uses what the cap saves
         assert policy.replay(evidence).tolist() == np.minimum(free, highest).tolist()
-    full = {**policy.values, policy.sweeps: policy.full}
+    full = policy.values.with_value(policy.sweeps, policy.full)
     assert policy.replay(evidence, full).tolist() == [highest] * 30
-    own = {**full, "max_exit_layer": np.full(30, cap, np.float32)}
+    own = full.with_value("max_exit_layer", np.full(30, cap, np.float32))
     assert policy.replay(evidence, own).tolist() == [highest] * 30
 
 
@@ -146,9 +152,9 @@ def test_settings_are_validated(name: str) -> None:
     for bad in (float("nan"), -1, True, "1", [1], float("inf")):
         for setting in policy.settings:
             with pytest.raises(ValueError, match=f"{setting} must be"):
-                policy.checked({setting: bad})
+                policy.settings_for({setting: bad})
     with pytest.raises(ValueError, match=f"has no setting 'colour'; it has {policy.sweeps}"):
-        policy.checked({"colour": 1})
+        policy.settings_for({"colour": 1})
     with pytest.raises(ConfigurationError, match="has no setting 'colour'"):
         RegisteredPolicy.from_params(Params({"type": name, "colour": 1}))
     late = ExitPolicy.make({"type": name})
@@ -156,7 +162,7 @@ def test_settings_are_validated(name: str) -> None:
         bound(ExitPolicy.make({"type": name})).exits.__class__([2, 4], ["certainty", "depth"])
     )
     with pytest.raises(ValueError, match="max_exit_layer must be at least 2, the layer of the"):
-        late.checked({"max_exit_layer": 1})
+        late.settings_for({"max_exit_layer": 1})
     made = ExitPolicy.make(json.loads(json.dumps(policy.config())))
     assert type(made) is type(policy) and made.config() == policy.config()
 
@@ -177,10 +183,10 @@ def own_policy() -> Iterator[str]:
     class EverySecond(ExitPolicy):
         """Stop at the second exit."""
 
-        settings = {"second": Setting(default=0.0)}
+        settings = {"second": SettingRange(default=0.0)}
         sweeps = "second"
 
-        def stops(self, evidence: Evidence, settings: Settings) -> ndarray:
+        def stops(self, evidence: Evidence, settings: RowSettings) -> ndarray:
             return np.full(len(evidence.probs), evidence.probs.shape[1] == 2)
 
     yield "every_second"
@@ -235,7 +241,7 @@ def test_running_until_answered_is_what_the_replay_says(
         if given_settings is None:
             own = some_settings(policy, 25, seed=2)
         else:
-            own = {**policy.values, **given_settings}
+            own = RowSettings({**policy.values, **given_settings})
         expected = signalling.answer(found.logits, own, found.signals)
         answers = signalling.runner.run_until_answered(tokens, signalling.temperatures, policy, own)
         assert answers.exit.tolist() == expected.exit.tolist()

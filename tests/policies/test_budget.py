@@ -24,16 +24,6 @@ def calibrated(policy: BudgetPolicy) -> BudgetPolicy:
     return policy
 
 
-def test_shares_by_hand() -> None:
-    """Confidences 0.6 and 0.9 at the first exit, then 0.7 and 1.0: above 0.6 one row goes on."""
-    shares = exit_shares(two_labels([0.6, 0.7, 0.5], [0.9, 1.0, 0.5]).probs)
-    assert shares[0].tolist() == [0, 1, 0, 0]
-    assert shares[-1].tolist() == [1, 0, 0, 1]
-    middle = shares[np.searchsorted(shares[:, 0], 0.65)]
-    assert middle[1:].tolist() == [0.5, 0.5, 0.0]
-    assert (np.diff(shares[:, 0]) >= 0).all() and np.allclose(shares[:, 1:].sum(axis=1), 1)
-
-
 @pytest.mark.parametrize("budget", [1.0, 1.3, 2.0, 3.0, 3.7, 4.0])
 @pytest.mark.parametrize("cost", [None, [2.0, 5.0, 11.0]])
 def test_other_rows_like_these_cost_the_budget(budget: float, cost: Any) -> None:
@@ -48,14 +38,14 @@ def test_the_ends_are_exact() -> None:
     policy = calibrated(BudgetPolicy())
     evidence = two_labels([0.5, 0.5, 0.5], [1.0, 1.0, 1.0])
     for budget, exits in ((1.0, [0, 0]), (4.0, [2, 2])):
-        settings = {**policy.values, "budget": budget}
+        settings = policy.values.with_value("budget", budget)
         assert policy.replay(evidence, settings).tolist() == exits
     assert policy.replay(evidence).tolist() == [2, 2], "no budget is no limit"
 
 
 def test_a_cap_leaves_more_for_the_others() -> None:
     policy = calibrated(BudgetPolicy(2.0))
-    capped = {**policy.values, "max_exit_layer": 2}
+    capped = policy.values.with_value("max_exit_layer", 2)
     assert policy.threshold(capped) > policy.threshold(policy.values)
     exits = policy.replay(texts(20_000, seed=1), capped)
     assert exits.max() == 1 and COSTS[exits].mean() == pytest.approx(2.0, rel=0.03)
@@ -91,7 +81,7 @@ def test_rows_with_a_budget_of_their_own_are_neither_steered_nor_counted() -> No
     costs = []
     for number in range(40):
         part = texts(64, seed=number, hardness=1.0)
-        exits = steered.replay(part, {**policy.values, "budget": own})
+        exits = steered.replay(part, policy.values.with_value("budget", own))
         assert set(exits[1::4]) == {0} and set(exits[2::4]) == {2}
         costs += COSTS[exits[own == 2.0]].tolist()
     assert np.mean(costs) == pytest.approx(2.0, rel=0.005)
@@ -103,7 +93,9 @@ def test_rows_that_a_cap_stops_are_counted() -> None:
     caps = np.tile(np.array([0.0, np.inf], np.float32), 32)
     costs = []
     for number in range(40):
-        exits = steered.replay(texts(64, seed=number), {**policy.values, "max_exit_layer": caps})
+        exits = steered.replay(
+            texts(64, seed=number), policy.values.with_value("max_exit_layer", caps)
+        )
         assert set(exits[::2]) == {0}
         costs += COSTS[exits].tolist()
     assert np.mean(costs) == pytest.approx(2.0, rel=0.005)
@@ -116,7 +108,7 @@ def test_rows_may_go_beyond_the_cap_of_the_stream() -> None:
     part = Evidence(np.repeat(texts(1, seed=1).probs, 64, axis=0))
     caps = np.repeat(np.array([2.0, np.inf], np.float32), 32)
     for _ in range(5):
-        exits = steered.replay(part, {**policy.values, "max_exit_layer": caps})
+        exits = steered.replay(part, policy.values.with_value("max_exit_layer", caps))
         assert max(exits[:32]) <= 1
     assert max(exits[32:]) == 2
 
@@ -149,7 +141,7 @@ def test_a_budget_that_no_exit_has(budget: float, cost: Any) -> None:
     with pytest.raises(ValueError, match="budget must be between (1 and 4|2 and 11)"):
         calibrated(BudgetPolicy(budget, cost=cost))
     with pytest.raises(ValueError, match="budget must be between"):
-        calibrated(BudgetPolicy(cost=cost)).checked({"budget": budget})
+        calibrated(BudgetPolicy(cost=cost)).settings_for({"budget": budget})
 
 
 @pytest.mark.parametrize("cost", [[], [1, 1, 2], [3, 2, 1], "ab", [1, "2", 3], [0, 1, 2], 5])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sledgehammer.model.policy_config import RegisteredPolicy
-from sledgehammer.policies import ConfidencePolicy, Evidence, ExitPolicy
+from sledgehammer.policies import ConfidencePolicy, Evidence, ExitPolicy, RowSettings
 from tests.policies.seen import bound, random_evidence, replayed, two_labels
 
 
@@ -41,9 +41,9 @@ def test_only_threshold_one_excludes_all_exits() -> None:
     policy = bound(ConfidencePolicy(0.999))
     assert policy.plan(2, {}, policy.values) is None
     for ones in (1.0, np.ones(2, np.float32)):
-        plan = policy.plan(2, {}, {**policy.values, "threshold": ones})
+        plan = policy.plan(2, {}, policy.values.with_value("threshold", ones))
         assert plan is not None and plan.tolist() == [2, 2]
-    some = {**policy.values, "threshold": np.array([1.0, 0.5], np.float32)}
+    some = policy.values.with_value("threshold", np.array([1.0, 0.5], np.float32))
     assert policy.plan(2, {}, some) is None
 
 
@@ -67,7 +67,7 @@ def test_replay_is_asking_at_every_exit(
     own = [threshold] * rows
     if own_thresholds:
         own = np.random.default_rng(seed).random(rows, np.float32).tolist()
-    settings = policy.columns([policy.row({"threshold": value}) for value in own])
+    settings = policy.settings_for({"threshold": own}, rows)
     answered = policy.replay(evidence, settings)
     for row in range(rows):
         sure = evidence.probs[row].max(axis=-1)
@@ -115,8 +115,10 @@ def test_a_threshold_for_each_exit() -> None:
 def test_a_rows_own_threshold_comes_before_those_of_the_exits() -> None:
     rows = two_labels(*[[0.6, 0.8, 0.5]] * 4)
     policy = bound(ConfidencePolicy(thresholds=[0.7, 0.7]))
-    given = [policy.row({}), *(policy.row({"threshold": t}) for t in (0.5, 0.9, 1.0))]
-    assert policy.replay(rows, policy.columns(given)).tolist() == [1, 0, 2, 2]
+    given = [{}, *({"threshold": t} for t in (0.5, 0.9, 1.0))]
+    assert policy.replay(
+        rows, RowSettings.join([policy.settings_for(one) for one in given])
+    ).tolist() == [1, 0, 2, 2]
     policy.change({"threshold": 0.5})
     assert policy.config() == {"type": "confidence", "threshold": 0.5}
     assert policy.thresholds is None and policy.replay(rows).tolist() == [0] * 4

@@ -5,7 +5,7 @@ from typing import List
 import numpy as np
 import pytest
 
-from sledgehammer.policies import Evidence, ExitPolicy, Exits, exit_shares
+from sledgehammer.policies import Evidence, ExitPolicy, Exits, RowSettings, exit_shares
 from sledgehammer.policies.evidence import Evidence as Seen
 from tests.policies.seen import WITH_LEXICAL, bound, random_evidence, two_labels
 
@@ -30,17 +30,17 @@ def evidence(rows: int = 50) -> Seen:
 def test_a_cap_of_minus_one_is_the_lexical_exit_alone(name: str) -> None:
     policy = with_lexical(ExitPolicy.make({"type": name}))
     for value in policy.grid(labels=3):
-        capped = policy.checked({policy.sweeps: value, "max_exit_layer": -1})
-        assert (policy.replay(evidence(), policy.columns([policy.row(capped)] * 50)) == 0).all()
+        capped = policy.settings_for({policy.sweeps: value, "max_exit_layer": -1})
+        assert (policy.replay(evidence(), capped) == 0).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_without_it_refuses_the_cap(name: str) -> None:
     policy = bound(ExitPolicy.make({"type": name}), EXITS)
     with pytest.raises(ValueError, match="must be at least 0, the layer of the first exit, got -1"):
-        policy.checked({"max_exit_layer": -1})
+        policy.settings_for({"max_exit_layer": -1})
     with pytest.raises(ValueError, match="a whole number of at least -1"):
-        policy.checked({"max_exit_layer": -2})
+        policy.settings_for({"max_exit_layer": -2})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,7 +48,10 @@ def test_the_ends_of_the_grid(name: str) -> None:
     policy = with_lexical(ExitPolicy.make({"type": name}))
     grid = policy.grid(labels=3)
     first, last = (
-        policy.replay(evidence(), {**policy.values, policy.sweeps: value, "max_exit_layer": np.inf})
+        policy.replay(
+            evidence(),
+            RowSettings({**policy.values, policy.sweeps: value, "max_exit_layer": np.inf}),
+        )
         for value in (grid[0], grid[-1])
     )
     assert (last == EXITS - 1).all() and len(set(first.tolist())) == 1 and first[0] <= 1

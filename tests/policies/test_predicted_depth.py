@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sledgehammer.policies import Evidence, Exits, PredictedDepthPolicy
+from sledgehammer.policies import Evidence, Exits, PredictedDepthPolicy, RowSettings
 from tests.policies.seen import bound, random_evidence, replayed, two_labels
 
 DEPTH = {"depth": np.array([[0.25, 0.5, 0.25]], np.float32)}
@@ -38,7 +38,7 @@ def test_the_plan_is_what_is_decided_step_by_step(seed: int, exits: int) -> None
         {"coverage": coverage, "max_exit_layer": cap}
         for coverage, cap in zip((rng.random(6) * 1.4 - 0.2).clip(0, 1), [0, 1, 4, 5, 8, None])
     ]
-    settings = policy.columns([policy.row(given) for given in own])
+    settings = RowSettings.join([policy.settings_for(given) for given in own])
     plan = policy.plan(6, {"depth": evidence.signals["depth"]}, settings)
     assert plan is not None and plan.tolist() == policy.replay(evidence, settings).tolist()
 
