@@ -191,7 +191,7 @@ class Scorer:
         else:
             item = entry if isinstance(entry, Item) else Item(entry)
             try:
-                given = self._policy.checked(item.given)
+                given = self._policy.checked(item.all_settings)
             except ValueError as error:
                 raise EngineError(str(error)) from error
             self._block.append((number, self._runner.tokenizer.checked(item.text, number)))

@@ -66,7 +66,7 @@ def test_a_process_that_writes_a_lot_is_not_blocked(instead: Any) -> None:
 
 def test_a_process_that_cannot_start_leaves_none_behind(tmp_path: Path) -> None:
     before = _children()
-    with pytest.raises(ConfigurationError, match="mine: EngineError: .*is no exported model"):
+    with pytest.raises(ConfigurationError, match="mine: EngineError: .*is not an exported model"):
         Worker(Contender("mine", "engine", str(tmp_path)), 1)
     assert _children() == before
 
