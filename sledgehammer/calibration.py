@@ -72,7 +72,7 @@ def fit_temperatures(logits: Tensor, label: Tensor) -> List[float]:
 
 
 class Scaling(NamedTuple):
-    """Scale an exit's logits z into probabilities: `softmax((z + mixing z_lexical) / temperature)`."""
+    """Say how logits z become probabilities: `softmax((z + mixing z_lexical) / temperature)`."""
 
     temperature: float
     mixing: float

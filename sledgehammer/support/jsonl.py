@@ -110,7 +110,7 @@ def summary_of_truncated(numbers: Sequence[int], max_length: int) -> str:
     )
 
 
-_TOO_DEEP = f"JSON too deep to read: lists or objects are nested deeper than {DEEPEST} levels"
+_TOO_DEEP = f"not JSON that can be read: lists or objects are nested deeper than {DEEPEST} levels"
 
 
 def _is_deep(value: Any) -> bool:

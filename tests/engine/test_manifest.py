@@ -209,6 +209,8 @@ BAD: Dict[str, List[Any]] = {
     "versions": [None, {"torch": 2}],
     "signals": [["hope"], "depth", ["depth", "depth"]],
     "exit_shares": [None, [[]], [[0.5, 1.0]], [[0, 2, 0, -1]], [[2.0, 1, 0, 0]], [["0", 1, 0, 0]]],
+    "activation_scales": ["row", None, 3, ["token"]],
+    "timings": [None, [], 3],
     "files": [None, [], {"a": {}}, {"a": {"bytes": -1, "sha256": "0" * 64}}],
 }
 

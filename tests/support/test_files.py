@@ -143,7 +143,7 @@ def fill(folder: Path) -> None:
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the system's exchange of two names, and as where it has none."""
     if request.param == "two steps":
-        monkeypatch.setattr(renaming, "_function", lambda: None)
+        monkeypatch.setattr(renaming, "_library_function", lambda: None)
 
 
 @pytest.mark.usefixtures("either_way")
