@@ -34,7 +34,7 @@ class Worker:
     def __init__(self, contender: Contender, threads: int) -> None:
         self._name = contender.name
         self._connection, theirs = Pipe()
-        # A file takes everything that is written; a pipe that nobody reads would block the process.
+        # A file takes all output; a pipe that nobody reads would block the process.
         self._output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         with theirs:
             self._process = subprocess.Popen(

@@ -228,7 +228,7 @@ class _Rewriting(GraphWriter):
         return self._flattened[name]
 
     def _reshaped(self, flat: str, whole: Optional[str] = None) -> str:
-        """Return (1, rows * tokens, size) as (rows, tokens, size), under the name `whole` if any."""
+        """Return (1, rows * tokens, size) as (rows, tokens, size), called `whole` if given."""
         inputs = [flat, self._shape_of_rows()]
         return self._node("Reshape", inputs, None, outputs=[whole] if whole else None)
 
