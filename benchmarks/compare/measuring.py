@@ -186,7 +186,7 @@ def _training_step(opened: Opened, rows: Sequence[Row], stage: float) -> Callabl
 
 
 def _begin(opened: Opened, rows: Sequence[Row]) -> None:
-    """Begin a run on the rows, though none follows."""
+    """Prepare the objective for a training run on the rows, without running it."""
     model, reader = opened
     loader = SimpleNamespace(reader=GivenRows(reader, rows), data_path="rows")
     with tempfile.TemporaryDirectory() as folder:

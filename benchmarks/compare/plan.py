@@ -30,8 +30,8 @@ PLANNED: Dict[str, Dict[str, Any]] = {
     "gradient_equilibrium": {},
     "gatekeeper": {},
 }
-"""The same of objectives whose runs are still to be made: they join `OBJECTIVES` with the next
-comparison, since all of its figures come from the same runs."""
+"""The same for objectives that have not been compared yet. They join `OBJECTIVES` when the whole
+comparison is run again, since all of its figures come from the same runs."""
 
 TEACHER = "standard"
 """The system that teaches `distillation`: the backbone with one exit at the top."""

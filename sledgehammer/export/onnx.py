@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sledgehammer.engine.runtimes import HEADS
 from sledgehammer.export.rowwise import write_rowwise
-from sledgehammer.export.segments import PIECES, Segment
+from sledgehammer.export.segments import TOKEN_ARRAYS, Segment
 
 OPSET = 17
 
@@ -127,7 +127,7 @@ def write_segment(
 
 
 def _axes(name: str) -> Dict[int, str]:
-    return {0: "rows", 1: "tokens"} if name.removesuffix("_out") in PIECES else {0: "rows"}
+    return {0: "rows", 1: "tokens"} if name.removesuffix("_out") in TOKEN_ARRAYS else {0: "rows"}
 
 
 def _is_old_torch() -> bool:

@@ -17,7 +17,7 @@ from sledgehammer.network.signals import CERTAINTY, DEPTH, DepthHead
 STATES = ["hidden", "attention_mask", "pooled"]
 """What a segment takes from the one before it."""
 
-PIECES = {"input_ids", "attention_mask", "token_type_ids", "hidden"}
+TOKEN_ARRAYS = {"input_ids", "attention_mask", "token_type_ids", "hidden"}
 """Arrays with a column for each word piece."""
 
 
@@ -111,7 +111,7 @@ class Segment(torch.nn.Module):
         return self._pool(state).unsqueeze(1)
 
     def _states(self, pooled: Tensor, state: LayerInput) -> Tensor:
-        """What the head mixes: (rows, layers so far, state size)."""
+        """Return the states that the head mixes: (rows, layers so far, state size)."""
         if self.head.pool is None:
             return pooled
         return torch.stack(self.head.states(pooled.unbind(dim=1), state), dim=1)

@@ -255,9 +255,9 @@ class LayeredEncoder(torch.nn.Module):
         return self._layer_input(hidden, inputs.mask[:, :tokens].index_select(0, rows))
 
     def pooling(self, name: str) -> Pooling:
-        """Return how a layer's states become one vector for all exits.
+        """Return the function that turns a layer's states into one vector for all exits.
 
-        With `attention` that is their mean; what an exit's own queries see, the exit adds.
+        With `attention` it is the mean, to which each exit adds what its own queries see.
         """
         return self.pool_first if name == "first" else mean_pool
 
