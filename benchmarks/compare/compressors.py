@@ -80,8 +80,11 @@ def measure_compressors(dataset: Dataset, data: Optional[str], out: Path) -> Lis
     results, _ = time_contenders(contenders, usable_cores(), workload)
     reference = next(result for result in results if result.contender == ALL[0].name)
     return [
-        {"name": name, **_figures(result, reference, points_of[name]["test"])}
-        for name, result in ((result.contender, result) for result in results)
+        {
+            "name": result.contender,
+            **_figures(result, reference, points_of[result.contender]["test"]),
+        }
+        for result in results
     ]
 
 
