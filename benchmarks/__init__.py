@@ -1,1 +1,1 @@
-"""What measures speed and what reproduces the study."""
+"""Measure speed, and reproduce the study."""

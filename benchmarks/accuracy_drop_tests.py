@@ -1,13 +1,15 @@
-"""Which valid test of "the accuracy drop is above E" is the tightest?
+"""Find the tightest of several valid tests of "the accuracy drop is above E".
 
-For some numbers of rows, bounds and chances of a drop or a gain it tells how often each test says
-"safe" at level D: where the true drop is E that must not exceed D (the size), where it is smaller
-it should be as often as possible (the power). Run `python -m benchmarks.accuracy_drop_tests`.
+For several numbers of rows, bounds, and chances of a drop or a gain, it counts how often each test
+says "safe" at level D. If the true drop is E, that must happen in at most a share D of the draws
+(the size); if it is smaller, as often as possible (the power). Run
+`python -m benchmarks.accuracy_drop_tests`.
 """
 
 import argparse
 import math
 from functools import cache
+from itertools import product
 from typing import Callable, Dict, List
 
 import numpy as np
@@ -22,10 +24,10 @@ Rival = Callable[[ndarray, float, float], float]
 
 
 def betting(bets: int) -> Rival:
-    """Return the test by a mixture of constant bets, which the package had before.
+    """Return the test by a mixture of constant bets, which the package used before.
 
-    With a stake of `lambda` the wealth grows by `1 + lambda (E - loss)` a row; its mean over the
-    bets has an expectation of at most 1 (Waudby-Smith and Ramdas, JRSS-B 2023).
+    With a stake of `lambda`, each row multiplies the wealth by `1 + lambda (E - loss)`; the mean
+    over the bets has an expectation of at most 1 (Waudby-Smith and Ramdas, JRSS-B 2023).
     """
     shares = np.linspace(0, 1, bets + 2)[1:-1]
 
@@ -42,8 +44,8 @@ def betting(bets: int) -> Rival:
 def sequential(losses: ndarray, bound: float, level: float) -> float:
     """Return the p-value of the largest wealth on the way, in the order of the rows.
 
-    Each stake comes from the rows before: mean over mean square of what a bet would have won.
-    Ville's inequality allows to stop at the best moment.
+    Each stake is computed from the rows before: the mean over the mean square of what a bet would
+    have won. Ville's inequality allows us to stop at the best moment.
     """
     won = bound - losses
     number = np.arange(1, len(won))
@@ -73,7 +75,7 @@ def _exact(b: int, c: int, rows: int, bound: float, level: float) -> float:
 
 
 def exact(losses: ndarray, bound: float, level: float) -> float:
-    """Return what the package takes."""
+    """Return the p-value of the package's own test."""
     b, c = int((losses == 1).sum()), int((losses == -1).sum())
     return _exact(b, c, len(losses), bound, level)
 
@@ -95,7 +97,7 @@ def shares_of_safe(
     # Parameters
 
     drop : `float`
-        The true drop: losses are 1 with a chance of `drop + gains`, -1 with that of `gains`.
+        The true drop. A loss is 1 with a probability of `drop + gains`, and -1 with one of `gains`.
     """
     rng = np.random.default_rng(seed)
     chances = [gains, 1 - drop - 2 * gains, drop + gains]
@@ -111,24 +113,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--draws", type=int, default=1000)
     parser.add_argument("--delta", type=float, default=0.1)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     table: List[Dict[str, str]] = []
-    for rows in (200, 872, 2693):
-        for bound in (0.01, 0.02, 0.05):
-            for share in (1.0, 0.5):
-                for gains in (0.002, 0.02):
-                    found = shares_of_safe(
-                        rows, bound, share * bound, gains, given.delta, given.draws
-                    )
-                    case = {
-                        "rows": str(rows),
-                        "E": f"{bound:g}",
-                        "true drop": f"{share * bound:g}",
-                        "gains": f"{gains:.1%}",
-                    }
-                    table.append(
-                        {**case, **{name: f"{value:.1%}" for name, value in found.items()}}
-                    )
+    cases = product((200, 872, 2693), (0.01, 0.02, 0.05), (1.0, 0.5), (0.002, 0.02))
+    for rows, bound, share, gains in cases:
+        safe = shares_of_safe(rows, bound, share * bound, gains, arguments.delta, arguments.draws)
+        case = {
+            "rows": str(rows),
+            "E": f"{bound:g}",
+            "true drop": f"{share * bound:g}",
+            "gains": f"{gains:.1%}",
+        }
+        table.append({**case, **{name: f"{value:.1%}" for name, value in safe.items()}})
     print(tabulate(table, headers="keys", tablefmt="github", disable_numparse=True))
 
 

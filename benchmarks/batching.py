@@ -1,9 +1,9 @@
-"""How much of the saved work batches keep, when rows of all lengths leave at different exits.
+"""Measure how much of the saved work remains in batches, whose rows stop at different exits.
 
 At the threshold at which half of the rows exit early, the model is timed against the ideal: the
-same rows sorted by their exit beforehand, each group in batches of its own through transformers'
-model cut to the exit's layer. At threshold 1.0, where nobody leaves, against the whole model. All
-take turns in one run.
+same rows, sorted by their exit beforehand, where transformers' model cut to an exit's layer runs
+batches of the rows of this exit. At threshold 1.0, where no row exits early, it is timed against
+the whole model. All take turns in one run.
 """
 
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -27,13 +27,13 @@ from sledgehammer.network.encoder import TokenTensors
 
 @torch.no_grad()
 def half_early(material: Material) -> "tuple[float, List[int]]":
-    """The threshold at which half of the rows exit before the last exit, and everyone's exit."""
+    """Return the threshold at which half of the rows exit early, and the exit of every row."""
     model, rows = material
     logits = torch.cat([model.runner.run_all_exits(row).logits for row in rows])
     early = model.calibrated(logits).max(dim=-1).values[:, :-1].max(dim=1).values
     highest = early.sort().values
     middle = len(highest) // 2
-    # Between two confidences, so that rounding decides nothing.
+    # Between two confidences, so that rounding makes no difference.
     threshold = float((highest[middle - 1] + highest[middle]) / 2)
     settings = model.policy.values.with_value("threshold", threshold)
     return threshold, model.answer(logits, settings).exit.tolist()
@@ -41,7 +41,7 @@ def half_early(material: Material) -> "tuple[float, List[int]]":
 
 @torch.no_grad()
 def measure(material: Material, size: int, in_order: bool, rounds: int) -> Dict[str, Any]:
-    """Times of batches of `size` rows, in random order or by length."""
+    """Time batches of `size` rows, in random order or by length."""
     model, rows = material
     threshold, exits = half_early(material)
     positions = list(range(len(rows)))
@@ -50,22 +50,22 @@ def measure(material: Material, size: int, in_order: bool, rounds: int) -> Dict[
     plain = [PlainClassifier(model, position) for position in range(len(model.exit_layers))]
     batches = list(material.batches(positions, size))
     groups = [
-        (plain[place], list(material.batches([i for i in positions if exits[i] == place], size)))
-        for place in range(len(plain))
+        (plain[exit], list(material.batches([i for i in positions if exits[i] == exit], size)))
+        for exit in range(len(plain))
     ]
 
-    def ours(own_threshold: float) -> List[int]:
-        model.policy.threshold = own_threshold
+    def exit_layers_at(threshold: float) -> List[int]:
+        model.policy.threshold = threshold
         return torch.cat([model(batch)["exit_layer"] for batch in batches]).tolist()
 
     before = model.policy.threshold
     try:
-        found = ours(threshold)
-        assert found == [model.exit_layers[exits[i]] for i in positions], "as in the ideal"
+        expected = [model.exit_layers[exits[i]] for i in positions]
+        assert exit_layers_at(threshold) == expected, "as in the ideal"
         variants: Dict[str, Callable[[], object]] = {
-            "half early": lambda: ours(threshold),
-            "ideal": lambda: [_run(classifier, own) for classifier, own in groups],
-            "threshold 1.0": lambda: ours(1.0),
+            "half early": lambda: exit_layers_at(threshold),
+            "ideal": lambda: [_run(classifier, group) for classifier, group in groups],
+            "threshold 1.0": lambda: exit_layers_at(1.0),
             "whole": lambda: _run(plain[-1], batches),
         }
         timings = alternate(variants, rounds)
@@ -75,7 +75,7 @@ def measure(material: Material, size: int, in_order: bool, rounds: int) -> Dict[
         "batch_size": size,
         "order": "by length" if in_order else "random",
         "threshold": threshold,
-        "share_early": sum(place < len(plain) - 1 for place in exits) / len(exits),
+        "share_early": sum(exit < len(plain) - 1 for exit in exits) / len(exits),
         "milliseconds": {name: milliseconds(t, len(rows)) for name, t in timings.items()},
         "throughput_against_ideal": ratio_of(timings["ideal"], timings["half early"]),
         "time_against_whole": ratio_of(timings["threshold 1.0"], timings["whole"]),
@@ -88,9 +88,9 @@ def _run(classifier: PlainClassifier, batches: Sequence[TokenTensors]) -> None:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
-    made = parser("batching", __doc__, rows=384, rounds=9)
-    made.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32, 128], metavar="N")
-    parsed = made.parse_args(arguments)
+    its_parser = parser("batching", __doc__, rows=384, rounds=9)
+    its_parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32, 128], metavar="N")
+    parsed = its_parser.parse_args(arguments)
     material = prepare(parsed)
     results = [
         measure(material, size, in_order, parsed.rounds)

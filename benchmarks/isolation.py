@@ -1,11 +1,11 @@
-"""Whether a text's answer is its own, and what that costs: random batches of real texts.
+"""Measure whether a text's answer depends on its neighbours, and what it costs if it does not.
 
     python -m benchmarks.isolation DATA out/sst_int8 out/sst_int8-dynamic out/sst/model.tar.gz \\
         --batches 10000
 
 Each text is answered alone, and then in random batches of 1 to 128 texts, in random places. Engines
-of one archive are timed in turns, in one thread, with all exits: texts by themselves, and in
-batches of 32 of about the same length.
+of the same archive are timed in turns, in one thread, with all exits: single texts, and batches of
+32 texts of about the same length.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from tabulate import tabulate
 
+from benchmarks.material import ratio_of
 from sledgehammer.analysis.isolation import isolation_of
 from sledgehammer.benchmark.machine import describe_machine
 from sledgehammer.benchmark.timing import Timing, alternate
@@ -24,13 +25,13 @@ from sledgehammer.engine.manifest import is_engine
 from sledgehammer.engine.tokenizer import Encoded
 
 TIMED = 128
-"""Texts that are timed."""
+"""How many texts are timed."""
 
 BATCH = 32
 
 
 def open_engine(path: str, threads: int) -> Engine:
-    """An exported model, or an archive, which runs eagerly in float32."""
+    """Open an exported model, or an archive, which runs eagerly in float32."""
     if is_engine(path):
         return load(path, threads)
     from sledgehammer.export.eager import eager_engine
@@ -42,18 +43,18 @@ def open_engine(path: str, threads: int) -> Engine:
 def time_in_turns(
     engines: Dict[str, Engine], encoded: Sequence[Encoded], rounds: int
 ) -> Dict[str, Dict[str, Timing]]:
-    """The times of each engine, for single texts and for batches."""
-    found: Dict[str, Dict[str, Timing]] = {name: {} for name in engines}
-    chosen = sorted(encoded[:TIMED], key=lambda row: len(row.ids))
+    """Return the times of each engine, for single texts and for batches."""
+    times: Dict[str, Dict[str, Timing]] = {name: {} for name in engines}
+    by_length = sorted(encoded[:TIMED], key=lambda row: len(row.ids))
     for kind, size in (("single", 1), ("batch", BATCH)):
-        batches = [chosen[first : first + size] for first in range(0, len(chosen), size)]
+        batches = [by_length[first : first + size] for first in range(0, len(by_length), size)]
         runs = {
             name: _runner(engine, [engine.tokenizer.batch(rows) for rows in batches])
             for name, engine in engines.items()
         }
         for name, timing in alternate(runs, rounds).items():
-            found[name][kind] = timing
-    return found
+            times[name][kind] = timing
+    return times
 
 
 def _runner(engine: Engine, batches: List[Arrays]) -> Callable[[], None]:
@@ -64,12 +65,8 @@ def _runner(engine: Engine, batches: List[Arrays]) -> Callable[[], None]:
     return run
 
 
-def _ratio(own: Timing, reference: Timing) -> Dict[str, Any]:
-    ratio = reference.ratio(own)
-    return {"median": ratio.median, "quartiles": ratio.quartiles}
-
-
 def measure(arguments: argparse.Namespace, texts: Sequence[Any]) -> List[Dict[str, Any]]:
+    """Return, for each model, how often answers change with their neighbours, and its times."""
     engines = {path: open_engine(path, arguments.threads) for path in arguments.models}
     encoded = next(iter(engines.values())).tokenizer.encode(texts)
     times = time_in_turns(engines, encoded, arguments.rounds)
@@ -80,8 +77,8 @@ def measure(arguments: argparse.Namespace, texts: Sequence[Any]) -> List[Dict[st
             "runtime": engine.manifest.runtime,
             "precision": engine.manifest.precision,
             **vars(isolation_of(engine, encoded, arguments.batches)),
-            # How many times the first one's time.
-            "time": {k: _ratio(times[first][k], times[path][k]) for k in times[path]},
+            # As multiples of the first model's times.
+            "time": {kind: ratio_of(times[path][kind], times[first][kind]) for kind in times[path]},
         }
         for path, engine in engines.items()
     ]

@@ -1,12 +1,13 @@
-"""How good and how fast is the linear model below the first layer, and on which features?
+"""Measure how accurate and fast the linear model below the first layer is, with which features.
 
-Fits it on the rows of a reader, once for each kind of unit, and judges it on others:
+Fits the model on the rows of a reader, once for each kind of unit, and tests it on other rows:
 
     python -m benchmarks.lexical sledgehammer_sst data/sst/train.txt data/sst/dev.txt
 
-`--validation` gives the rows that choose the regularisation; without, a tenth of the training rows
-are held out for that. Words and characters are what costs at run time: word pieces are there
-anyway. Times are of one text at a time, in this process, on one core.
+`--validation` names the rows that choose the regularisation; without it, a tenth of the training
+rows is held out for that. Word pieces cost nothing extra at run time, since the transformer needs
+them anyway; words and characters do. Times are for one text at a time, in this process, on one
+core.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import json
 import re
 import time
 import zlib
+from itertools import product
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Sequence
 
@@ -24,7 +26,7 @@ NGRAMS = {"pieces": (1, 2, 3), "words": (1, 2, 3), "characters": (4, 6)}
 TIMED = 500
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.lexical",
         description=__doc__,
@@ -41,7 +43,11 @@ def main() -> None:
     parser.add_argument("--min-rows", type=int, nargs="*", default=[2])
     parser.add_argument("--most", type=int, metavar="N", help="held-out rows, drawn at random")
     parser.add_argument("--output", type=Path, metavar="FILE.json")
-    arguments = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
 
     from allennlp.data import DatasetReader
 
@@ -70,13 +76,13 @@ def main() -> None:
 
 
 def drawn(rows: List[Any], most: "int | None") -> List[Any]:
-    """Some of the rows, or all, in an order that is random and always the same."""
+    """Return some of the rows, or all, in an order that is random but always the same."""
     order = np.random.default_rng(0).permutation(len(rows))[:most]
     return [rows[i] for i in order]
 
 
 def tokenize(units: str, reader: Any) -> Callable[[Sequence[Sequence[str]]], List[Any]]:
-    """What turns texts into numbers."""
+    """Return a function that turns rows of texts into rows of numbers."""
     if units == "pieces":
         return reader.pieces
     if units == "words":
@@ -90,7 +96,7 @@ def tokenize(units: str, reader: Any) -> Callable[[Sequence[Sequence[str]]], Lis
 def measure(
     rows: Dict[str, List[Any]], encode: Callable, units: str, arguments: argparse.Namespace
 ) -> List[Dict[str, Any]]:
-    """A row of the table for each space of features."""
+    """Return a row of the table for each feature space."""
     from sledgehammer.lexical import FeatureSpace
     from sledgehammer.training.lexical import LabelledRows, fit
 
@@ -102,38 +108,34 @@ def measure(
         for part, some in rows.items()
     }
     texts = len(rows["training"][0].texts)
+    held_out = parts["held_out"]
+    timed_texts = [row.texts for row in rows["held_out"][:TIMED]]
     table = []
-    for ngrams in NGRAMS[units]:
-        for bits in arguments.bits:
-            for min_rows in arguments.min_rows:
-                space = FeatureSpace(texts, ngrams, bits)
-                start = time.process_time()
-                fitted = fit(
-                    space, parts["training"], parts["validation"], len(names), min_rows=min_rows
-                )
-                seconds = time.process_time() - start
-                held_out = parts["held_out"]
-                answers = fitted.model.logits(held_out.pieces).argmax(axis=1)
-                some = rows["held_out"][:TIMED]
-                table.append(
-                    {
-                        "units": units,
-                        "n-grams up to": ngrams,
-                        "bits": bits,
-                        "min rows": min_rows,
-                        "C": fitted.strength,
-                        "accuracy": f"{(answers == held_out.label).mean():.1%}",
-                        "fitted in (s, CPU)": f"{seconds:.1f}",
-                        "MB": f"{fitted.model.size / 1e6:.1f}",
-                        "model (us, p50)": timed(fitted.model.logits, held_out.pieces[:TIMED]),
-                        "units (us, p50)": timed(encode, [row.texts for row in some]),
-                    }
-                )
+    for ngrams, bits, min_rows in product(NGRAMS[units], arguments.bits, arguments.min_rows):
+        space = FeatureSpace(texts, ngrams, bits)
+        start = time.process_time()
+        fitted = fit(space, parts["training"], parts["validation"], len(names), min_rows=min_rows)
+        seconds = time.process_time() - start
+        answers = fitted.model.logits(held_out.pieces).argmax(axis=1)
+        table.append(
+            {
+                "units": units,
+                "n-grams up to": ngrams,
+                "bits": bits,
+                "min rows": min_rows,
+                "C": fitted.strength,
+                "accuracy": f"{(answers == held_out.label).mean():.1%}",
+                "fitted in (s, CPU)": f"{seconds:.1f}",
+                "MB": f"{fitted.model.size / 1e6:.1f}",
+                "model (us, p50)": timed(fitted.model.logits, held_out.pieces[:TIMED]),
+                "units (us, p50)": timed(encode, timed_texts),
+            }
+        )
     return table
 
 
 def timed(run: Callable[[List[Any]], Any], rows: Sequence[Any]) -> str:
-    """The median time of one row, in microseconds, once all have run."""
+    """Return the median time of one row, in microseconds, after all rows have run once."""
     times = []
     for _ in range(2):
         times = []

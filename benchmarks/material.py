@@ -1,4 +1,4 @@
-"""What the two benchmarks of the eager model share: rows, arguments, figures."""
+"""Prepare and report the benchmarks of the eager model: rows, arguments, figures."""
 
 import argparse
 import platform
@@ -16,27 +16,27 @@ from sledgehammer.network.encoder import TokenTensors
 
 
 class Material(NamedTuple):
-    """A model, and rows as its input.
+    """Hold a model, and rows as its input.
 
     # Parameters
 
     model : `MultiExitClassifier`
         In evaluation mode.
     rows : `List[TokenTensors]`
-        One row each, (1, tokens), in random order.
+        Each row by itself, (1, tokens), in random order.
     """
 
     model: MultiExitClassifier
     rows: List[TokenTensors]
 
     def batches(self, positions: Sequence[int], size: int) -> Iterator[TokenTensors]:
-        """Padded batches of the rows at `positions`, in that order."""
+        """Yield padded batches of the rows at `positions`, in that order."""
         for start in range(0, len(positions), size):
             yield stack_rows([self.rows[i] for i in positions[start : start + size]])
 
 
 def stack_rows(rows: Sequence[TokenTensors]) -> TokenTensors:
-    """One padded batch of single rows."""
+    """Return single rows as one padded batch."""
     return {
         name: torch.nn.utils.rnn.pad_sequence([row[name][0] for row in rows], batch_first=True)
         for name in rows[0]
@@ -46,15 +46,15 @@ def stack_rows(rows: Sequence[TokenTensors]) -> TokenTensors:
 def parser(
     name: str, description: Optional[str], rows: int, rounds: int
 ) -> argparse.ArgumentParser:
-    """The arguments that both benchmarks take."""
-    made = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
-    made.add_argument("archive", help="a trained archive (model.tar.gz), or its folder")
-    made.add_argument("data", help="data as the archive's reader takes them")
-    made.add_argument("--rows", type=int, default=rows, metavar="N", help=f"default {rows}")
-    made.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"default {rounds}")
-    made.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N")
-    made.add_argument("--output", type=Path, metavar="FILE.json")
-    return made
+    """Return a parser with the arguments that both benchmarks take."""
+    new = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    new.add_argument("archive", help="a trained archive (model.tar.gz), or its folder")
+    new.add_argument("data", help="data in the format of the archive's reader")
+    new.add_argument("--rows", type=int, default=rows, metavar="N", help=f"default {rows}")
+    new.add_argument("--rounds", type=int, default=rounds, metavar="N", help=f"default {rounds}")
+    new.add_argument("--threads", type=int, default=torch.get_num_threads(), metavar="N")
+    new.add_argument("--output", type=Path, metavar="FILE.json")
+    return new
 
 
 def prepare(arguments: argparse.Namespace) -> Material:
@@ -70,27 +70,28 @@ def prepare(arguments: argparse.Namespace) -> Material:
     return Material(opened.model, tokens)
 
 
-def ratio_of(own: Timing, reference: Timing) -> Dict[str, Any]:
-    """`own` / `reference`, round by round: median and quartiles."""
-    ratio = reference.ratio(own)
+def ratio_of(timing: Timing, reference: Timing) -> Dict[str, Any]:
+    """Return `timing` / `reference`, round by round: median and quartiles."""
+    ratio = reference.ratio(timing)
     return {"median": ratio.median, "quartiles": ratio.quartiles}
 
 
 def shown(figure: Dict[str, Any], digits: int = 3) -> str:
+    """Return a median and its quartiles as text."""
     low, high = figure["quartiles"]
     return f"{figure['median']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def milliseconds(timing: Timing, texts: int) -> Dict[str, Any]:
-    """Of one text: median and quartiles."""
+    """Return the milliseconds for one text: median and quartiles."""
     scale = 1000 / texts
     return {"median": scale * timing.median, "quartiles": [scale * q for q in timing.quartiles]}
 
 
 def finish(arguments: argparse.Namespace, material: Material, results: Dict[str, Any]) -> None:
-    """Say what was measured with what, and write the report if there is to be one."""
+    """Print how the figures were measured, and write the report if `--output` is given."""
     lengths = torch.tensor([row["input_ids"].size(1) for row in material.rows])
-    setting = {
+    circumstances = {
         "rows": len(material.rows),
         "mean_tokens": float(lengths.double().mean()),
         "longest": int(lengths.max()),
@@ -99,6 +100,6 @@ def finish(arguments: argparse.Namespace, material: Material, results: Dict[str,
         "torch": torch.__version__,
         "machine": platform.machine(),
     }
-    print("\n" + ", ".join(f"{name} {value}" for name, value in setting.items()))
+    print("\n" + ", ".join(f"{name} {value}" for name, value in circumstances.items()))
     if arguments.output:
-        write_json({**setting, **results}, arguments.output)
+        write_json({**circumstances, **results}, arguments.output)

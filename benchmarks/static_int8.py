@@ -1,6 +1,7 @@
-"""Would fixed ranges of activations be better than scaling them as they come, in ONNX Runtime's int8?
+"""Compare fixed ranges of activations with scales for each batch, in ONNX Runtime's int8.
 
-Exports an archive both ways, ranges from some rows, and compares accuracy per exit and time:
+Exports an archive both ways, with ranges measured on some rows, and compares each exit's accuracy
+and the time:
 
     python -m benchmarks.static_int8 out/sst/model.tar.gz data/sst/dev.txt --ranges data/sst/train.txt#validation
 """
@@ -23,15 +24,23 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("archive")
-    parser.add_argument("data", help="labelled, as the archive's reader takes it")
-    parser.add_argument("--ranges", required=True, metavar="DATA", help="other data")
+    parser.add_argument("data", help="labelled data, in the format of the archive's reader")
+    parser.add_argument(
+        "--ranges", required=True, metavar="DATA", help="other data, on which ranges are measured"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--timed-rows", type=int, default=60)
     arguments = parser.parse_args()
 
     import sledgehammer.plugin  # noqa: F401
-    from sledgehammer.benchmark.timing import alternate
     from sledgehammer.commands.base import print_table
+
+    print_table(compare(arguments))
+
+
+def compare(arguments: argparse.Namespace) -> List[Dict[str, str]]:
+    """Return a row of the table for each of the two exports."""
+    from sledgehammer.benchmark.timing import alternate
     from sledgehammer.dataset_readers.json_lines import read_rows
     from sledgehammer.engine import Engine
     from sledgehammer.engine.runtimes import OnnxSegments, usable_cores
@@ -66,13 +75,13 @@ def main() -> None:
             low, high = ratio.quartiles
             time = f"{ratio.median:.2f}x ({low:.2f} to {high:.2f})"
             table.append({"activations": name, **cells, "time, all segments": time})
-    print_table(table)
+    return table
 
 
 def write_static(
     model: Any, inputs: List[str], ranges: List[Dict[str, torch.Tensor]], folder: Path
 ) -> List[Path]:
-    """The model's segments with fixed ranges, those that the given batches reach."""
+    """Write the model's segments with fixed ranges, which are measured on the given batches."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_static
 
@@ -81,9 +90,9 @@ def write_static(
     from sledgehammer.export.segments import segments_of, walk
 
     config = model.encoder.transformer.config
-    few = {name: values[:3] for name, values in random_tokens(model, inputs).items()}
+    traced_rows = {name: values[:3] for name, values in random_tokens(model, inputs).items()}
     files = []
-    for segment, batches in walk(segments_of(model, inputs), [few, *ranges]):
+    for segment, batches in walk(segments_of(model, inputs), [traced_rows, *ranges]):
         traced, fused = folder / "traced.onnx", folder / "fused.onnx"
         write_graph(segment, batches[0], traced)
         fuse(traced, fused, config.num_attention_heads, config.hidden_size)
@@ -103,7 +112,7 @@ def write_static(
 
 
 class Reader:
-    """Gives the quantiser one batch after the other."""
+    """Give the quantiser one batch after the other."""
 
     def __init__(self, names: Sequence[str], batches: Sequence[Dict[str, torch.Tensor]]) -> None:
         self._batches: Iterator[Dict[str, np.ndarray]] = iter(
@@ -111,6 +120,7 @@ class Reader:
         )
 
     def get_next(self) -> "Dict[str, np.ndarray] | None":
+        """Return the next batch, or `None` after the last."""
         return next(self._batches, None)
 
 

@@ -1,4 +1,4 @@
-"""Do survivors of an exit better wait for others, or go on by themselves?
+"""Measure whether texts that go on after an exit should wait for others, or go on by themselves.
 
 Compares `Engine.stream` with and without pools, in turns, in one run:
 
@@ -9,7 +9,7 @@ import argparse
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 Variant = Tuple[int, float, bool]
-"""Batch size, threshold, whether there are pools."""
+"""Batch size, threshold, and whether texts wait for others in pools."""
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", help="an exported model; or an archive, whose model runs eagerly")
-    parser.add_argument("data", help="as its archive's reader takes it; labels are not needed")
+    parser.add_argument("data", help="in the format of the archive's reader; labels are not needed")
     parser.add_argument("--thresholds", type=float, nargs="+", default=[0.7, 0.85, 0.95])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8, 32, 128])
     parser.add_argument("--rounds", type=int, default=7)
@@ -50,7 +50,7 @@ def main() -> None:
 def compare(
     classifier: Any, texts: Sequence[Any], arguments: argparse.Namespace
 ) -> List[Dict[str, str]]:
-    """A row a batch size and threshold."""
+    """Return a row of the table for each batch size and threshold."""
     from sledgehammer.benchmark.timing import alternate
 
     table = []
@@ -59,7 +59,7 @@ def compare(
             runs = {
                 pool: runner(classifier, texts, (size, threshold, pool)) for pool in (False, True)
             }
-            found = {pool: run() for pool, run in runs.items()}
+            answers = {pool: run() for pool, run in runs.items()}
             times = alternate(runs, arguments.rounds)
             ratio = times[True].ratio(times[False])
             low, high = ratio.quartiles
@@ -67,11 +67,11 @@ def compare(
                 {
                     "batch size": str(size),
                     "threshold": str(threshold),
-                    "mean layers": f"{sum(a['layers_run'] for a in found[True]) / len(texts):.2f}",
+                    "mean layers": f"{sum(a['layers_run'] for a in answers[True]) / len(texts):.2f}",
                     "texts/s, plain": f"{len(texts) / times[False].median:.0f}",
                     "texts/s, pools": f"{len(texts) / times[True].median:.0f}",
                     "pools are faster by": f"{ratio.median:.3f}x ({low:.3f} to {high:.3f})",
-                    "other exits": str(differing(found[False], found[True])),
+                    "other exits": str(differing(answers[False], answers[True])),
                 }
             )
     return table
@@ -80,12 +80,13 @@ def compare(
 def runner(
     classifier: Any, texts: Sequence[Any], variant: Variant
 ) -> Callable[[], List[Dict[str, Any]]]:
+    """Return a function that answers all texts in a stream."""
     size, threshold, pool = variant
     return lambda: list(classifier.stream(iter(texts), threshold, batch_size=size, pool=pool))
 
 
 def differing(plain: Sequence[Dict[str, Any]], pooled: Sequence[Dict[str, Any]]) -> int:
-    """Rows that another exit answers: int8-dynamic scales activations by the batch."""
+    """Count the rows that another exit answers: int8-dynamic has a scale for each batch."""
     return sum(a["exit_layer"] != b["exit_layer"] for a, b in zip(plain, pooled))
 
 

@@ -1,4 +1,4 @@
-"""Temperature scaling and calibration error: pure functions on tensors.
+"""Fit temperatures, and measure how well confidence is calibrated: pure functions on tensors.
 
 Sources: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017 (temperature scaling,
 expected calibration error); Naeini et al., AAAI 2015 (the error's bins).
@@ -15,26 +15,26 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
-"""An exit that knows nothing has its best temperature at infinity: the search is bounded."""
+"""The search is bounded, because an exit that knows nothing is best at an infinite temperature."""
 
 MIXING_BOUNDS = (0.0, 10.0)
-"""How much of the lexical exit's logits is added to another exit's: not less than nothing."""
+"""How much of the lexical exit's logits may be added to another exit's: never less than nothing."""
 
 ROWS_PER_LABEL = 10
-"""Rows of each label that temperatures should be fitted to at least. With fewer, what they come to
-is chance: a single row that is answered rightly makes every exit as sure as the bound allows."""
+"""Temperatures need at least so many rows of each label. With fewer, the result is chance: a single
+row that is answered correctly makes every exit as sure as the bound allows."""
 
 BINS = 15
 """Intervals of [0, 1] over which the expected calibration error is taken (Guo et al. 2017)."""
 
 
 def nll(logits: Tensor, label: Tensor, temperature: float = 1.0) -> float:
-    """Mean negative log-likelihood (nats) of (rows, labels) logits at a temperature."""
+    """Return the mean negative log-likelihood (nats) of (rows, labels) logits at a temperature."""
     return float(cross_entropy(logits.double() / temperature, label))
 
 
 def fit_temperature(logits: Tensor, label: Tensor) -> float:
-    """The temperature that minimises the negative log-likelihood of one exit.
+    """Return the temperature that minimises the negative log-likelihood of one exit.
 
     The likelihood is convex in 1/temperature, so that a bounded one-dimensional search over the
     log-temperature finds the minimum. The result is never worse than a temperature of 1.0, which
@@ -55,24 +55,24 @@ def fit_temperature(logits: Tensor, label: Tensor) -> float:
         return 1.0
     logits = logits.detach().double().cpu()
     label = label.cpu()
-    found = minimize_scalar(
+    minimum = minimize_scalar(
         lambda log_temperature: nll(logits, label, math.exp(log_temperature)),
         bounds=tuple(math.log(bound) for bound in TEMPERATURE_BOUNDS),
         method="bounded",
         options={"xatol": 1e-5},
     )
-    # Kept as float32, in which the model stores it: what is returned is what will be used.
-    temperature = float(torch.tensor(math.exp(found.x)))
+    # Rounded to float32, as the model stores it: what is compared below is what will be used.
+    temperature = float(torch.tensor(math.exp(minimum.x)))
     return temperature if nll(logits, label, temperature) < nll(logits, label) else 1.0
 
 
 def fit_temperatures(logits: Tensor, label: Tensor) -> List[float]:
-    """The temperature of every exit, from (rows, exits, labels) logits; see `fit_temperature`."""
+    """Return all exits' temperatures, from (rows, exits, labels) logits; see `fit_temperature`."""
     return [fit_temperature(exit_logits, label) for exit_logits in logits.unbind(dim=1)]
 
 
 class Scaling(NamedTuple):
-    """How an exit's logits z become probabilities: `softmax((z + mixing z_lexical) / temperature)`."""
+    """Say how logits z become probabilities: `softmax((z + mixing z_lexical) / temperature)`."""
 
     temperature: float
     mixing: float
@@ -114,21 +114,22 @@ def fit_scaling(logits: Tensor, lexical: Tensor, label: Tensor) -> Scaling:
     if len(label) == 0:
         return alone
     loss = _MixedLikelihood(logits.double().numpy(), lexical.double().numpy(), label.numpy())
-    found = minimize(
+    minimum = minimize(
         loss,
-        # From the edge of its range the mixing would only leave slowly.
+        # A search that starts with a mixing at the edge of its range moves away only slowly.
         x0=[math.log(alone.temperature), 0.5],
         jac=True,
         method="L-BFGS-B",
         bounds=[tuple(math.log(bound) for bound in TEMPERATURE_BOUNDS), MIXING_BOUNDS],
         options={"ftol": 1e-12, "gtol": 1e-8},
     )
-    # Kept as float32, in which the model stores them.
-    temperature, mixing = torch.tensor([math.exp(found.x[0]), found.x[1]]).tolist()
+    # Rounded to float32, as the model stores them.
+    temperature, mixing = torch.tensor([math.exp(minimum.x[0]), minimum.x[1]]).tolist()
     if mixing == 0.0:
         return alone
-    better = nll(logits.double() + mixing * lexical.double(), label, temperature)
-    return Scaling(temperature, mixing) if better < nll(logits, label, alone.temperature) else alone
+    with_mixing = nll(logits.double() + mixing * lexical.double(), label, temperature)
+    without = nll(logits, label, alone.temperature)
+    return Scaling(temperature, mixing) if with_mixing < without else alone
 
 
 def fit_scalings(logits: Tensor, label: Tensor) -> List[Scaling]:
@@ -142,7 +143,7 @@ def fit_scalings(logits: Tensor, label: Tensor) -> List[Scaling]:
 
 
 class _MixedLikelihood:
-    """Gives the mean negative log-likelihood of (log temperature, mixing), and its gradient."""
+    """Compute the mean negative log-likelihood of (log temperature, mixing), and its gradient."""
 
     def __init__(self, logits: np.ndarray, lexical: np.ndarray, label: np.ndarray) -> None:
         self._logits = logits
@@ -173,7 +174,9 @@ def is_at_bound(temperature: float) -> bool:
 
 
 def bin_counts(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Tuple[Tensor, ...]:
-    """Answers, right answers and summed confidence in each of `bins` equal intervals of [0, 1].
+    """Return the answers, right answers and summed confidence in each of `bins` equal intervals.
+
+    The intervals divide [0, 1].
 
     # Parameters
 
@@ -197,13 +200,16 @@ def bin_counts(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Tuple[T
 
 
 def error_from_bins(count: Tensor, right: Tensor, confidence: Tensor) -> float:
-    """Expected calibration error from `bin_counts`: mean |accuracy - confidence|, in [0, 1]."""
+    """Return the expected calibration error: mean |accuracy - confidence| over bins, in [0, 1].
+
+    The arguments are what `bin_counts` returns.
+    """
     total = float(count.sum())
     return float((right - confidence).abs().sum()) / total if total else 0.0
 
 
 def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = BINS) -> float:
-    """Expected calibration error of answers given with some confidence, in [0, 1].
+    """Return the expected calibration error of answers and their confidence, in [0, 1].
 
     See `bin_counts` for the shapes.
     """
@@ -211,7 +217,7 @@ def expected_calibration_error(confidence: Tensor, correct: Tensor, bins: int = 
 
 
 def brier_score(probs: Tensor, label: Tensor) -> float:
-    """Mean squared distance of (rows, labels) probabilities from the truth, in [0, 2].
+    """Return the mean squared distance of (rows, labels) probabilities from the truth, in [0, 2].
 
     Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
     """
@@ -220,10 +226,10 @@ def brier_score(probs: Tensor, label: Tensor) -> float:
 
 
 def separation(confidence: Tensor, correct: Tensor) -> float:
-    """How well confidence tells right answers from wrong ones: the area under its ROC curve.
+    """Return how well confidence tells right answers from wrong: the area under its ROC curve.
 
-    0.5 is chance, 1.0 perfect; not a number if all answers are right or all wrong. See
-    `bin_counts` for the shapes.
+    0.5 is chance, 1.0 perfect; NaN if all answers are right or all are wrong. See `bin_counts`
+    for the shapes.
     """
     if bool(correct.all()) or not bool(correct.any()):
         return math.nan
@@ -231,7 +237,7 @@ def separation(confidence: Tensor, correct: Tensor) -> float:
 
 
 class ExitCalibration(NamedTuple):
-    """How well one exit's confidence is calibrated on some rows."""
+    """Say how well one exit's confidence is calibrated on some rows."""
 
     temperature: float
     nll: float
@@ -241,7 +247,7 @@ class ExitCalibration(NamedTuple):
 
 
 def assess(logits: Tensor, label: Tensor, temperature: float) -> ExitCalibration:
-    """All the measures for one exit's (rows, labels) logits at a temperature."""
+    """Return all measures for one exit's (rows, labels) logits at a temperature."""
     probs = torch.softmax(logits.double() / temperature, dim=-1)
     confidence, predicted = probs.max(dim=-1)
     correct = predicted == label

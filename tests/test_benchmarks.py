@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Dict
 
 import pytest
 import torch
@@ -10,6 +10,7 @@ import torch
 from benchmarks import batching, isolation, overhead
 from benchmarks.material import Material, parser, prepare
 from sledgehammer.benchmark.plain import PlainClassifier
+from sledgehammer.benchmark.timing import Timing
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from tests.tiny_training import DEV
 
@@ -84,3 +85,17 @@ def test_isolation(
         assert (result["labels"], result["exits"], result["probabilities"]) == (0, 0, 0)
     assert found[0]["time"]["single"]["median"] == 1.0
     assert "20 random batches" in capsys.readouterr().out
+
+
+def test_isolation_tells_times_as_multiples_of_the_first(
+    tiny_archive: Path, tiny_engine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def times(engines: Dict[str, Any], *_: Any) -> Dict[str, Dict[str, Timing]]:
+        return {path: {"single": Timing([seconds])} for path, seconds in zip(engines, (1.0, 3.0))}
+
+    monkeypatch.setattr(isolation, "time_in_turns", times)
+    target = tmp_path / "report.json"
+    models = [str(tiny_engine), str(tiny_archive)]
+    isolation.main([DEV, *models, "--batches", "1", "--output", str(target)])
+    results = json.loads(target.read_text())["results"]
+    assert [result["time"]["single"]["median"] for result in results] == [1.0, 3.0]

@@ -24,9 +24,9 @@ def main() -> None:
 
     dataset = DATASETS[arguments.dataset]
     train_all(runs(dataset, arguments.out), arguments.data, arguments.out)
-    found = measure_all(dataset, arguments.data, arguments.out)
-    found["compressors"] = measure_compressors(dataset, arguments.data, arguments.out)
-    print(write_results(found, report.RESULTS))
+    results = measure_all(dataset, arguments.data, arguments.out)
+    results["compressors"] = measure_compressors(dataset, arguments.data, arguments.out)
+    print(write_results(results, report.RESULTS))
     report.write()
 
 

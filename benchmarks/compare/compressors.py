@@ -1,4 +1,4 @@
-"""Pruning and quantisation, alone and together with exits: what each gives in accuracy and wall-clock."""
+"""Measure accuracy and wall-clock time with pruning, quantisation and exits, in all combinations."""
 
 import json
 import subprocess
@@ -23,23 +23,23 @@ from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.model.archives import open_archive
 
 KEPT = 0.5
-"""Of the attention heads and of the feed-forward width, in a pruned model."""
+"""The share of the attention heads and of the feed-forward width that a pruned model keeps."""
 MAX_DROP = 0.01
-"""What stopping early may cost in accuracy on the validation rows, against the last exit."""
+"""How much accuracy early exit may cost on the validation rows, against the last exit."""
 TIMED_ROWS = 60
 ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Compressed:
-    """One way to make the model cheaper.
+    """Name a way to make the model cheaper.
 
     # Parameters
 
     system : `str`
         `"standard"` (one exit at the top) or `"joint"` (an exit after every layer).
     pruned, int8 : `bool`
-        int8 is an engine for ONNX Runtime; else the model runs eagerly in float32.
+        With `int8`, it is an engine for ONNX Runtime; without, it runs eagerly in float32.
     """
 
     system: str
@@ -48,6 +48,7 @@ class Compressed:
 
     @property
     def name(self) -> str:
+        """Return what the report calls it."""
         parts = ["pruned" * self.pruned, "int8" * self.int8, "exits" * (self.system == "joint")]
         return " + ".join(filter(None, parts)) or "standard"
 
@@ -61,25 +62,28 @@ ALL = [
 
 
 def measure_compressors(dataset: Dataset, data: Optional[str], out: Path) -> List[Dict[str, Any]]:
-    """Accuracy, layer speedup and wall-clock speedup of each, against the plain standard model.
+    """Return each one's accuracy, layer speedup, and wall-clock speedup against the standard model.
 
-    What is pruned and exported is kept in `out`.
+    Pruned and exported models are kept in `out`.
     """
-    chosen: Dict[str, Dict[str, Point]] = {}
+    points_of: Dict[str, Dict[str, Point]] = {}
     contenders = []
-    for each in ALL:
-        path = _made(each, dataset, data, out)
+    for compressed in ALL:
+        path = _make(compressed, dataset, data, out)
         points = _points(path, dataset, data)
-        chosen[each.name] = points
-        kind = "engine" if each.int8 else "archive"
-        contenders.append(Contender(each.name, kind, path, points["validation"].setting))
+        points_of[compressed.name] = points
+        kind = "engine" if compressed.int8 else "archive"
+        contenders.append(Contender(compressed.name, kind, path, points["validation"].setting))
     rows = read_rows(open_archive(contenders[0].path).reader, test_path(dataset, data))
     texts = [row.texts for row in rows[:: max(1, len(rows) // TIMED_ROWS)][:TIMED_ROWS]]
     workload = Workload(texts, {}, [1], ROUNDS)
     results, _ = time_contenders(contenders, usable_cores(), workload)
     reference = next(result for result in results if result.contender == ALL[0].name)
     return [
-        {"name": result.contender, **_figures(result, reference, chosen[result.contender]["test"])}
+        {
+            "name": result.contender,
+            **_figures(result, reference, points_of[result.contender]["test"]),
+        }
         for result in results
     ]
 
@@ -96,7 +100,7 @@ def _figures(result: Result, reference: Result, point: Point) -> Dict[str, Any]:
 
 
 def _points(path: str, dataset: Dataset, data: Optional[str]) -> Dict[str, Point]:
-    """The fastest point that loses little on the validation rows, and what it gives on the test."""
+    """Return the fastest point that loses little on the validation rows, and its test figures."""
     opened = open_archive(path)
     validation = f"{data_root(dataset, data)}{dataset.train}#validation"
     points: Dict[str, Point] = {}
@@ -106,32 +110,34 @@ def _points(path: str, dataset: Dataset, data: Optional[str]) -> Dict[str, Point
         if part == "validation":
             curve = traded.curve(traded.grid())
             wish = Wish(max_accuracy_drop=MAX_DROP)
-            found = choose(curve, [0.0] * len(curve), curve[-1], wish)
-            assert found is not None, "the full model meets it"
-            points[part] = found
+            fastest = choose(curve, [0.0] * len(curve), curve[-1], wish)
+            assert fastest is not None, "the full model meets it"
+            points[part] = fastest
         else:
             points[part] = traded.curve([points["validation"].setting or 0.0])[0]
     return points
 
 
-def _made(each: Compressed, dataset: Dataset, data: Optional[str], out: Path) -> str:
-    """The archive or the directory, made now unless it is there."""
-    path = archive(Run(dataset, each.system, dataset.seeds[0], out), out)
+def _make(compressed: Compressed, dataset: Dataset, data: Optional[str], out: Path) -> str:
+    """Prune and export what is not there yet, and return the path of the archive or engine."""
+    path = archive(Run(dataset, compressed.system, dataset.seeds[0], out), out)
     train = f"{data_root(dataset, data)}{dataset.train}"
-    if each.pruned:
+    if compressed.pruned:
         pruned = path.with_name("pruned.tar.gz")
         if not pruned.is_file():
             reader = open_archive(str(path)).reader
             with tempfile.TemporaryDirectory() as folder:
-                # Fine-tuning has the rows that the archive was trained on, and no more of them.
-                learned = _lines(reader, f"{train}#train", Path(folder, "0"), dataset.train_rows)
-                judged = _lines(reader, f"{train}#validation", Path(folder, "1"))
+                # Fine-tuning sees the rows that the archive was trained on, and no others.
+                training = _write_lines(
+                    reader, f"{train}#train", Path(folder, "0"), dataset.train_rows
+                )
+                validation = _write_lines(reader, f"{train}#validation", Path(folder, "1"))
                 _sledgehammer(
-                    "prune", path, learned, "-o", pruned, "--heads", KEPT, "--width", KEPT,
-                    "--validation", judged, "--json-lines", "--epochs", 1,
+                    "prune", path, training, "-o", pruned, "--heads", KEPT, "--width", KEPT,
+                    "--validation", validation, "--json-lines", "--epochs", 1,
                 )  # fmt: skip
         path = pruned
-    if each.int8:
+    if compressed.int8:
         directory = path.with_name(path.name.removesuffix(".tar.gz") + "-int8")
         if not directory.is_dir():
             _sledgehammer(
@@ -142,10 +148,10 @@ def _made(each: Compressed, dataset: Dataset, data: Optional[str], out: Path) ->
     return str(path)
 
 
-def _lines(
+def _write_lines(
     reader: TransformerReader, source: str, target: Path, limit: Optional[int] = None
 ) -> Path:
-    """The first rows of some data, all if there is no limit, as JSON lines."""
+    """Write the first rows of some data, or all without a limit, as JSON lines."""
     with open(target, "w") as file:
         for row in read_rows(reader, source)[:limit]:
             texts = dict(zip(reader.fields, row.texts))

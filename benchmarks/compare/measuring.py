@@ -1,4 +1,4 @@
-"""Measures the trained runs of a dataset: every policy replayed on what every objective has taught."""
+"""Measure the trained runs of a dataset: replay every policy on the model of every objective."""
 
 import itertools
 import tempfile
@@ -14,7 +14,7 @@ from benchmarks.study.measuring import (
     describe_run,
     number_of_parameters,
     outputs_of,
-    ratio_of,
+    ratio_figures,
     training_steps,
 )
 from benchmarks.study.plan import FULL_LAYERS, Dataset, data_root, test_path
@@ -31,11 +31,11 @@ from sledgehammer.training.fine_tuning import GivenRows
 from sledgehammer.training.rows import rows_of
 
 LAYERS = np.linspace(1, FULL_LAYERS, 5 * (FULL_LAYERS - 1) + 1)
-"""Mean layers at which every curve is read off."""
+"""Mean layers at which the accuracy of every curve is recorded."""
 
 BUDGETS = (2.0, 3.0, 4.0)
 BATCH = 8
-"""Rows that a budget's controller sees at a time."""
+"""How many rows a budget's controller sees at a time."""
 
 TIMED_AT = 3.0
 """Mean layers at which the policies are timed."""
@@ -45,9 +45,9 @@ TRAINED_BATCHES = 3
 
 
 def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, Any]:
-    """All figures of the runs that are trained, at least those of the first seed.
+    """Return all figures of the trained runs, which are at least those of the first seed.
 
-    What the exits said is kept beside the archives.
+    The outputs of the exits are kept beside the archives.
     """
     done = [run for run in runs(dataset, out) if archive(run, out).is_file()]
     objectives: Dict[str, List[Any]] = {name: [] for name in OBJECTIVES}
@@ -94,12 +94,12 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
 def tradeoff(
     opened: Opened, outputs: ExitOutputs, policy: str, held_out: Optional[ExitOutputs] = None
 ) -> Tradeoff:
-    """The trade-off of one of our policies, with its defaults, on a model's outputs.
+    """Return the trade-off of a policy, with its default settings, on a model's outputs.
 
     # Parameters
 
     held_out : `ExitOutputs`, optional
-        Of other rows, from which `budget` learns what a threshold costs.
+        The outputs on other rows, from which `budget` learns how many layers a threshold costs.
     """
     model = opened.model
     if held_out is not None:
@@ -109,13 +109,13 @@ def tradeoff(
 
 
 def _curve(opened: Opened, outputs: ExitOutputs, policy: str) -> List[float]:
-    """Accuracy at each of `LAYERS`, between neighbouring points of the curve.
+    """Return the accuracy at each of `LAYERS`, interpolated between points of the curve.
 
-    The first exit for every row is a point of every policy's: `patience_confidence` can't take it
-    by its swept setting.
+    The first exit for every row is a point of every policy's curve, because `patience_confidence`
+    does not reach it with its swept setting.
     """
     if len(opened.model.exit_layers) == 1:
-        policy = "confidence"  # of one exit all curves are the same point
+        policy = "confidence"  # with one exit, all curves are the same point
     traded = tradeoff(opened, outputs, policy)
     points = [traded.single_exits()[0], *traded.curve(traded.grid())]
     x, y = zip(*sorted((p.mean_layers, p.accuracy) for p in points))
@@ -123,45 +123,48 @@ def _curve(opened: Opened, outputs: ExitOutputs, policy: str) -> List[float]:
 
 
 def _budgets(opened: Opened, outputs: ExitOutputs, held_out: ExitOutputs) -> List[Dict[str, float]]:
-    """What budgets come to: for a stream of rows like those of calibration, and for one that
-    drifts from rows that are sure at the first exit to rows that are not."""
+    """Return the mean layers that budgets lead to, in two streams.
+
+    The rows of one are like those of calibration. The other drifts from rows on which the first
+    exit is sure to rows on which it is not.
+    """
     traded = tradeoff(opened, outputs, "budget", held_out)
     first = traded.probs[:, 0].max(dim=-1).values
     orders = {"plain": torch.arange(len(first)), "drifting": first.argsort(descending=True)}
-    found = []
+    results = []
     for budget in BUDGETS:
         policy = traded.policy
         policy.swept = budget
         fixed = float(traded.curve([budget])[0].mean_layers)
         means = {name: _controlled(traded, order) for name, order in orders.items()}
-        found.append({"budget": budget, "fixed threshold": fixed, **means})
-    return found
+        results.append({"budget": budget, "fixed threshold": fixed, **means})
+    return results
 
 
 def _controlled(traded: Tradeoff, order: torch.Tensor) -> float:
-    """Mean layers of a stream, in which the policy steers."""
+    """Return the mean layers of a stream in which the policy adapts its threshold."""
     steered = traded.policy.in_stream()
     answered = [steered.replay(traded.evidence.rows(rows.numpy())) for rows in order.split(BATCH)]
     return float(np.mean(np.array(traded.exit_layers)[np.concatenate(answered)] + 1))
 
 
 def _training_time(first: Dict[str, Opened], rows: Sequence[Row]) -> Dict[str, Dict[str, Any]]:
-    """Time of a whole training run, relative to that of `joint`, from steps taken in turns."""
+    """Return the time of a whole training run relative to `joint`, from steps timed in turns."""
     steps: Dict[str, Callable[[], None]] = {}
     for name in OBJECTIVES:
         for stage in (0.0, 0.5) if OBJECTIVES[name] is STAGED else (0.0,):
             steps[f"{name} {stage}"] = _training_step(first[name], rows, stage)
     timings = alternate(steps, ROUNDS)
-    found = {}
+    results = {}
     for name in OBJECTIVES:
         parts = [timing for key, timing in timings.items() if key.split()[0] == name]
-        # Stages have as many epochs each as the whole run of the others.
+        # Each stage has as many epochs as a whole run of another objective.
         ratios = [timings["joint 0.0"].ratio(part) for part in parts]
-        found[name] = {
+        results[name] = {
             "ratio": sum(ratio.median for ratio in ratios),
             "quartiles": [sum(ratio.quartiles[i] for ratio in ratios) for i in (0, 1)],
         }
-    return found
+    return results
 
 
 def _training_step(opened: Opened, rows: Sequence[Row], stage: float) -> Callable[[], None]:
@@ -183,7 +186,7 @@ def _training_step(opened: Opened, rows: Sequence[Row], stage: float) -> Callabl
 
 
 def _begin(opened: Opened, rows: Sequence[Row]) -> None:
-    """Begin a run on the rows, though none follows."""
+    """Prepare the objective for a training run on the rows, without running it."""
     model, reader = opened
     loader = SimpleNamespace(reader=GivenRows(reader, rows), data_path="rows")
     with tempfile.TemporaryDirectory() as folder:
@@ -195,7 +198,7 @@ def _begin(opened: Opened, rows: Sequence[Row]) -> None:
 
 
 def _extra_parameters(first: Dict[str, Opened]) -> Dict[str, float]:
-    """Share of parameters that the exits, and what policies learn, add to the standard baseline."""
+    """Return how many parameters exits and policies add, as a share of the standard baseline's."""
     plain = number_of_parameters(first[TEACHER])
     state = first["joint"].model.state_dict()
     learned = {
@@ -209,10 +212,10 @@ def _extra_parameters(first: Dict[str, Opened]) -> Dict[str, float]:
 def _wall_clock(
     opened: Opened, rows: Sequence[Row], outputs: ExitOutputs
 ) -> Dict[str, Dict[str, Any]]:
-    """One text at a time, all policies in turns at about `TIMED_AT` layers; against no exit."""
+    """Time all policies on single texts in turns, at about `TIMED_AT` layers, against all layers."""
     model, reader = opened
-    every = max(1, len(rows) // TIMED_ROWS)
-    batches = [tokens for tokens, _ in token_batches(reader, rows[::every][:TIMED_ROWS], 1)]
+    step = max(1, len(rows) // TIMED_ROWS)
+    batches = [tokens for tokens, _ in token_batches(reader, rows[::step][:TIMED_ROWS], 1)]
     layers: Dict[str, float] = {}
     variants: Dict[str, Callable[[], None]] = {}
     for name in POLICIES:
@@ -226,7 +229,7 @@ def _wall_clock(
     variants["full"] = _timed(model, full, batches, "full", layers)
     timings = alternate(variants, ROUNDS)
     return {
-        name: {"mean_layers": layers[name], **ratio_of(timings[name].ratio(timings["full"]))}
+        name: {"mean_layers": layers[name], **ratio_figures(timings[name].ratio(timings["full"]))}
         for name in POLICIES
     }
 

@@ -1,4 +1,4 @@
-"""What is compared: objectives, policies, and the training runs that it takes."""
+"""Say what is compared: objectives, policies, and the training runs that this takes."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from benchmarks.study.training import archive
 EXIT_LAYERS = list(range(study.FULL_LAYERS))
 
 STAGED = {"trainer.num_epochs": 4}
-"""Twice the epochs: as many for the backbone as the others have, then as many for the exits."""
+"""Twice the epochs of the others: half of them for the backbone, then half for the exits."""
 
 OBJECTIVES: Dict[str, Dict[str, Any]] = {
     "joint": {},
@@ -30,8 +30,8 @@ PLANNED: Dict[str, Dict[str, Any]] = {
     "gradient_equilibrium": {},
     "gatekeeper": {},
 }
-"""The same of objectives whose runs are still to be made: they join `OBJECTIVES` with the next
-comparison, since all of its figures come from the same runs."""
+"""The same for objectives that have not been compared yet. They join `OBJECTIVES` when the whole
+comparison is run again, since all of its figures come from the same runs."""
 
 TEACHER = "standard"
 """The system that teaches `distillation`: the backbone with one exit at the top."""
@@ -45,8 +45,8 @@ POLICIES = (
     "learned_halting",
     "predicted_depth",
 )
-"""Each goes with every objective. `budget` chooses the threshold of `confidence`, whose curve is
-its own; what it keeps to is measured apart."""
+"""The policies that are combined with every objective. `budget` is not one of them: it chooses the
+threshold of `confidence`, and has the same curve. How well it keeps to a budget is measured apart."""
 
 DATASETS = {
     "sst": replace(study.DATASETS["sst"], seeds=(1, 2)),
@@ -57,18 +57,19 @@ DATASETS = {
 
 @dataclass(frozen=True)
 class Run(study.Run):
-    """One training run: `TEACHER`, or an objective with an exit after every layer.
+    """Name a training run: `TEACHER`, or an objective with an exit after every layer.
 
     # Parameters
 
     out : `Path`
-        Where archives are, that of the teacher among them.
+        The folder with the archives, the teacher's among them.
     """
 
     out: Path = Path("out/compare")
 
     @property
     def changes(self) -> Dict[str, Any]:
+        """Return what the run changes in a config, besides the dataset and the seed."""
         if self.system == TEACHER:
             return {"model.exit_layers": EXIT_LAYERS[-1:]}
         objective = {"type": self.system}
@@ -84,6 +85,6 @@ class Run(study.Run):
 
 
 def runs(dataset: study.Dataset, out: Path) -> List[Run]:
-    """All runs of a dataset, seed by seed, each teacher before its student."""
+    """Return all runs of a dataset, seed by seed, each teacher before its student."""
     systems: Tuple[str, ...] = (TEACHER, *OBJECTIVES)
     return [Run(dataset, system, seed, out) for seed in dataset.seeds for system in systems]

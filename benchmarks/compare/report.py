@@ -1,5 +1,7 @@
-"""Turn the comparison's JSON into the figures and tables of `docs/results/comparison.md`:
-`python -m benchmarks.compare.report`"""
+"""Turn the comparison's JSON into the figures and tables of `docs/results/comparison.md`.
+
+Run `python -m benchmarks.compare.report`.
+"""
 
 import json
 from pathlib import Path
@@ -18,13 +20,13 @@ SPEEDUPS = (1.5, 2.0, 3.0)
 
 
 def load() -> List[Dict[str, Any]]:
-    """The results there are, in the order of the plan."""
+    """Return the results that there are, in the order of the plan."""
     files = [RESULTS / f"{name}.json" for name in DATASETS]
     return [json.loads(file.read_text()) for file in files if file.is_file()]
 
 
 class Pair:
-    """The curves of an objective with a policy, one a seed.
+    """Hold the curves of an objective with a policy, one for each seed.
 
     # Parameters
 
@@ -38,21 +40,21 @@ class Pair:
         self.curves = np.array([r["accuracy"][policy] for r in result["objectives"][objective]])
 
     def at(self, speedup: float) -> float:
-        """Accuracy at a layer speedup, the mean over the seeds."""
+        """Return the accuracy at a layer speedup, the mean over the seeds."""
         return float(
             np.mean([np.interp(self._full / speedup, self._layers, c) for c in self.curves])
         )
 
     @property
     def area(self) -> float:
-        """Mean accuracy over the mean layers from 1 to all of them: the area under the curve."""
+        """Return the area under the curve: the mean accuracy over mean layers from 1 to all."""
         width = self._layers[-1] - self._layers[0]
         middles = (self.curves[:, 1:] + self.curves[:, :-1]) / 2
         return float((middles * np.diff(self._layers)).sum(axis=1).mean() / width)
 
 
 def matrix(result: Dict[str, Any]) -> str:
-    """Area under the curve of every pair, a row an objective."""
+    """Return the areas under the curves of all pairs, as a table with a row for each objective."""
     lines = [["trained with \\ stopped by", *POLICIES, "last exit"]]
     lines.append(["---", *["---:"] * (len(POLICIES) + 1)])
     for objective in OBJECTIVES:
@@ -63,7 +65,7 @@ def matrix(result: Dict[str, Any]) -> str:
 
 
 def full_table(result: Dict[str, Any]) -> str:
-    """Every pair: accuracy at some speedups, area, and what it costs."""
+    """Return a table of every pair: accuracy at some speedups, area, and what it costs."""
     lines = [
         ["objective", "policy", *(f"at {s:g}x" for s in SPEEDUPS), "area", "training time",
          "extra parameters"],
@@ -82,7 +84,7 @@ def full_table(result: Dict[str, Any]) -> str:
 
 
 def short_table(result: Dict[str, Any]) -> str:
-    """Each objective stopped by confidence, then each policy on what `joint` has taught."""
+    """Return a table of each objective with `confidence`, then of `joint` with each policy."""
     lines = [
         ["", *(f"at {s:g}x" for s in SPEEDUPS), "area", "training time", "wall-clock at 2x"],
         ["---", *["---:"] * (len(SPEEDUPS) + 3)],
@@ -100,7 +102,7 @@ def short_table(result: Dict[str, Any]) -> str:
 
 
 def compressors_table(rows: List[Dict[str, Any]]) -> str:
-    """Pruning, quantisation and exits, alone and together."""
+    """Return a table of pruning, quantisation and exits, alone and together."""
     lines = [
         ["", "accuracy", "layer speedup", "p50 of single texts", "wall-clock speedup, p50",
          "wall-clock speedup, all texts"],
@@ -134,7 +136,7 @@ def _table(lines: List[List[str]]) -> str:
 
 
 def figure(result: Dict[str, Any], target: Path) -> None:
-    """A panel an objective, a line a policy, and `joint` with confidence in every panel."""
+    """Draw a panel for each objective, with a line for each policy and `joint` as reference."""
     import matplotlib
 
     matplotlib.use("Agg")

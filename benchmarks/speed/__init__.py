@@ -1,1 +1,1 @@
-"""Speeds of exported models: turns what `allennlp benchmark` found into tables."""
+"""Turn what `allennlp benchmark` measured, the speed of exported models, into tables."""

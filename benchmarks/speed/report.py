@@ -1,5 +1,7 @@
-"""Turn the reports of `allennlp benchmark` in `docs/results/speed/` into the table of the page
-`docs/results/speed.md` and the README's headline: `python -m benchmarks.speed.report`"""
+"""Turn the reports in `docs/results/speed/` into the table of its page and the README's headline.
+
+The reports come from `allennlp benchmark`. Run `python -m benchmarks.speed.report`.
+"""
 
 import json
 from typing import Any, Dict, List
@@ -23,7 +25,7 @@ COLUMNS = [
 
 
 def load() -> Dict[str, Dict[str, Any]]:
-    """The reports, by dataset."""
+    """Return the reports, by dataset."""
     return {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in DATASETS}
 
 
@@ -77,12 +79,12 @@ def _ratio(quartiles: List[float]) -> str:
 
 
 def headline(report: Dict[str, Any]) -> str:
-    """Return the README's figure: an engine of AG News beside the same model without exits.
+    """Return the README's figure: an AG News engine compared with the same model without exits.
 
     # Parameters
 
     report : `Dict[str, Any]`
-        What `allennlp benchmark` wrote for AG News.
+        The report of `allennlp benchmark` on AG News.
     """
     early, full = (name for name in report["answers"] if "-onnx-" in name)
     rival = "full, onnx-int8"

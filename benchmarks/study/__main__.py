@@ -23,8 +23,8 @@ def main() -> None:
     dataset = DATASETS[arguments.dataset]
     train_all(runs(dataset), arguments.data, arguments.out)
     earlier = earlier_results(dataset, report.RESULTS)
-    found = measure_all(dataset, arguments.data, arguments.out, earlier)
-    print(write_results(found, report.RESULTS))
+    results = measure_all(dataset, arguments.data, arguments.out, earlier)
+    print(write_results(results, report.RESULTS))
     report.write()
 
 

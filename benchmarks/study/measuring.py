@@ -1,4 +1,4 @@
-"""Measures the trained runs of a dataset: accuracy, layers, wall-clock, cost of training."""
+"""Measure the trained runs of a dataset: accuracy, layers, wall-clock time, cost of training."""
 
 import json
 from datetime import date
@@ -26,33 +26,33 @@ TIMED_LAYERS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0)
 TIMED_ROWS = 60
 ROUNDS = 5
 TRAINING_PIECES = 3 * 128
-"""Fine-tuning steps are timed on about so many batches times word pieces at most: less of long texts."""
+"""Batches times word pieces on which fine-tuning steps are timed: fewer batches of longer texts."""
 
 
 COSTS = ("wall_clock", "training_time", "extra_parameters")
-"""What is measured of the first seed alone."""
+"""What is measured for the first seed only."""
 
 
 def measure_all(
     dataset: Dataset, data: Optional[str], out: Path, earlier: Optional[Dict[str, Any]] = None
 ) -> Dict[str, Any]:
-    """All figures of the runs that are trained, at least those of the first seed.
+    """Return all figures of the trained runs, which are at least those of the first seed.
 
-    What the exits said is kept beside the archives.
+    The outputs of the exits are kept beside the archives.
 
     # Parameters
 
     earlier : `Dict[str, Any]`, optional
-        Results from before. What they say of runs whose archives are gone is taken from there.
+        Earlier results, from which the figures of runs without an archive are taken.
     """
     done = [run for run in runs(dataset) if archive(run, out).is_file()]
     systems, rows = _accuracies(dataset, done, data, out)
     before = earlier["systems"] if earlier else {}
     for name, system in before.items():
-        runs_here = systems[name]["runs"]
-        measured = {run["seed"] for run in runs_here}
-        kept = [run for run in system["runs"] if run["seed"] not in measured]
-        systems[name]["runs"] = sorted(runs_here + kept, key=lambda run: run["seed"])
+        measured = systems[name]["runs"]
+        seeds_measured = {run["seed"] for run in measured}
+        kept = [run for run in system["runs"] if run["seed"] not in seeds_measured]
+        systems[name]["runs"] = sorted(measured + kept, key=lambda run: run["seed"])
     seeds = {run["seed"] for system in systems.values() for run in system["runs"]}
     first = [Run(dataset, name, dataset.seeds[0]) for name in SYSTEMS]
     if before and not set(first) <= set(done):
@@ -72,7 +72,7 @@ def measure_all(
 def _accuracies(
     dataset: Dataset, done: Sequence[Run], data: Optional[str], out: Path
 ) -> Tuple[Dict[str, Any], List[Row]]:
-    """The curve of every run, by system; and the test rows."""
+    """Return the curve of every run, by system, and the test rows."""
     systems: Dict[str, Any] = {name: {"runs": []} for name in (*SYSTEMS, "uncalibrated", "oracle")}
     rows: List[Row] = []
     for run in done:
@@ -103,6 +103,7 @@ def _add_costs(systems: Dict[str, Any], first: Dict[str, Opened], rows: Sequence
 
 
 def write_results(results: Dict[str, Any], folder: Path) -> Path:
+    """Write the results of a dataset as JSON, and return the file's path."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{results['dataset']}.json"
     with replacing(target) as partial:
@@ -111,13 +112,13 @@ def write_results(results: Dict[str, Any], folder: Path) -> Path:
 
 
 def earlier_results(dataset: Dataset, folder: Path) -> Optional[Dict[str, Any]]:
-    """What `write_results` wrote, if it did."""
+    """Return what `write_results` wrote for a dataset, or `None`."""
     file = folder / f"{dataset.name}.json"
     return json.loads(file.read_text()) if file.is_file() else None
 
 
 def describe_run(dataset: Dataset, test_rows: int, seeds: List[int]) -> Dict[str, Any]:
-    """What was measured, where and when."""
+    """Return what was measured, where and when."""
     return {
         "dataset": dataset.name,
         "rows": {
@@ -133,13 +134,13 @@ def describe_run(dataset: Dataset, test_rows: int, seeds: List[int]) -> Dict[str
 
 
 def outputs_of(opened: Opened, rows: Sequence[Row], cache: Path) -> ExitOutputs:
-    """What all exits say; from the file `cache`, if it was asked for before."""
+    """Return the outputs of all exits, from the file `cache` if they were computed before."""
     if cache.is_file():
         return ExitOutputs(**load_file(cache))
     outputs = run_all_exits(opened.model, opened.reader, rows)
     with replacing(cache) as partial:
-        found = {name: tensor for name, tensor in vars(outputs).items() if tensor is not None}
-        save_file({name: tensor.contiguous() for name, tensor in found.items()}, partial)
+        tensors = {name: tensor for name, tensor in vars(outputs).items() if tensor is not None}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial)
     return outputs
 
 
@@ -160,16 +161,16 @@ def _add(
     curve: List[Point],
     temperatures: Optional[torch.Tensor] = None,
 ) -> None:
-    found = {"seed": run.seed, "curve": curve}
+    result = {"seed": run.seed, "curve": curve}
     if temperatures is not None:
-        found["temperatures"] = temperatures.tolist()
-    system["runs"].append(found)
+        result["temperatures"] = temperatures.tolist()
+    system["runs"].append(result)
 
 
 def _wall_clock(
     first: Dict[str, Opened], rows: Sequence[Row], curve: Sequence[Point]
 ) -> Dict[str, List[Dict[str, Any]]]:
-    """One text at a time, all systems in turns; speedups are against the standard baseline."""
+    """Time single texts, all systems in turns, relative to the standard baseline."""
     sample = [rows[i * len(rows) // TIMED_ROWS] for i in range(min(TIMED_ROWS, len(rows)))]
     variants: Dict[Tuple[str, float], Callable[[], None]] = {}
     layers: Dict[Tuple[str, float], float] = {}
@@ -188,27 +189,27 @@ def _wall_clock(
 
             variants[name, threshold] = run
     timings = alternate(variants, ROUNDS)
-    found: Dict[str, List[Dict[str, Any]]] = {}
+    results: Dict[str, List[Dict[str, Any]]] = {}
     for (name, threshold), timing in timings.items():
-        found.setdefault(name, []).append(
+        results.setdefault(name, []).append(
             {
                 "threshold": threshold,
                 "mean_layers": layers[name, threshold],
                 "milliseconds": 1000 * timing.median / len(sample),
-                **ratio_of(timing.ratio(timings["standard", 1.0])),
+                **ratio_figures(timing.ratio(timings["standard", 1.0])),
             }
         )
-    return found
+    return results
 
 
 def _thresholds_for(curve: Sequence[Point]) -> List[float]:
-    """Those whose mean layers are nearest to `TIMED_LAYERS`."""
+    """Return the thresholds whose mean layers are nearest to `TIMED_LAYERS`."""
     nearest = [min(curve, key=lambda p: abs(p.mean_layers - wanted)) for wanted in TIMED_LAYERS]
     return sorted({point.setting for point in nearest if point.setting is not None})
 
 
 def training_steps(opened: Opened, rows: Sequence[Row]) -> Callable[[], None]:
-    """What trains a model on some rows, in batches of 32, and changes next to nothing of it."""
+    """Return a function that trains a model on rows in batches of 32, with a tiny learning rate."""
     model, reader = opened
     vocab = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
     batches = [
@@ -228,31 +229,31 @@ def training_steps(opened: Opened, rows: Sequence[Row]) -> Callable[[], None]:
 
 
 def _training_cost(first: Dict[str, Opened], rows: Sequence[Row]) -> Dict[str, Dict[str, Any]]:
-    """Time of the same training steps, relative to the standard baseline, in turns."""
+    """Time the same training steps of all systems in turns, relative to the standard baseline."""
     steps: Dict[str, Callable[[], None]] = {}
     for name, opened in first.items():
         steps[name] = training_steps(opened, rows)
     timings = alternate(steps, ROUNDS)
-    return {name: ratio_of(timings["standard"].ratio(t)) for name, t in timings.items()}
+    return {name: ratio_figures(timings["standard"].ratio(t)) for name, t in timings.items()}
 
 
-def ratio_of(timing: Timing) -> Dict[str, Any]:
-    """Median and quartiles of ratios."""
+def ratio_figures(timing: Timing) -> Dict[str, Any]:
+    """Return the median and the quartiles of ratios."""
     return {"ratio": timing.median, "quartiles": timing.quartiles}
 
 
 def number_of_parameters(opened: Opened) -> int:
-    """All weights of a model."""
+    """Return how many weights a model has."""
     return sum(parameter.numel() for parameter in opened.model.parameters())
 
 
 def _machine() -> Dict[str, Any]:
-    found = describe_machine()
+    machine = describe_machine()
     return {
-        "processor": found["processor"],
+        "processor": machine["processor"],
         "threads": torch.get_num_threads(),
-        "python": found["python"],
-        **{name: found["libraries"][name] for name in ("torch", "transformers")},
+        "python": machine["python"],
+        **{name: machine["libraries"][name] for name in ("torch", "transformers")},
     }
 
 

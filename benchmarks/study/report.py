@@ -1,5 +1,7 @@
-"""Turn the study's JSON into the figures and tables of `docs/results/study.md`:
-`python -m benchmarks.study.report`"""
+"""Turn the study's JSON into the figures and tables of `docs/results/study.md`.
+
+Run `python -m benchmarks.study.report`.
+"""
 
 import json
 from pathlib import Path
@@ -15,7 +17,7 @@ PAGE = sections.RESULTS / "study.md"
 MARKED = sections.section_pattern("study")
 
 LAYERS = (1, 2, 4, 6)
-"""Mean layers at which the systems are compared: those of the baselines."""
+"""Mean layers at which the systems are compared: the layers of the baselines."""
 
 NAMES = {
     "standard": "standard baseline",
@@ -27,27 +29,27 @@ NAMES = {
 
 
 def load() -> List[Dict[str, Any]]:
-    """The results there are, in the order of the plan."""
+    """Return the results that there are, in the order of the plan."""
     files = [RESULTS / f"{name}.json" for name in DATASETS]
     return [json.loads(file.read_text()) for file in files if file.is_file()]
 
 
 def accuracies_at(system: Dict[str, Any], layers: float) -> List[float]:
-    """Accuracy of each run at so many mean layers, between neighbouring points of its curve.
+    """Return the accuracy of each run at so many mean layers, interpolated on its curve.
 
-    Empty where the curve does not reach.
+    Runs whose curve does not reach so far are left out.
     """
-    found = []
+    accuracies = []
     for run in system["runs"]:
         curve = sorted((p["mean_layers"], p["accuracy"]) for p in run["curve"])
         x, y = zip(*curve)
         if x[0] - 1e-6 <= layers <= x[-1] + 1e-6:
-            found.append(float(np.interp(layers, x, y)))
-    return found
+            accuracies.append(float(np.interp(layers, x, y)))
+    return accuracies
 
 
 def table(results: List[Dict[str, Any]]) -> str:
-    """Markdown: accuracy of every system at the layers of the baselines, and what it costs."""
+    """Return a Markdown table of every system's accuracy at the baselines' layers, and its cost."""
     header = [
         "dataset", "system", *(f"{n} layer{'s' if n > 1 else ''}" for n in LAYERS),
         "training time", "extra parameters",
@@ -65,15 +67,15 @@ def table(results: List[Dict[str, Any]]) -> str:
 
 def _accuracy(systems: List[Dict[str, Any]], layers: int) -> str:
     for system in systems:
-        found = accuracies_at(system, layers)
-        if found:
-            spread = f" ± {100 * np.std(found, ddof=1):.1f}" if len(found) > 1 else ""
-            return f"{100 * np.mean(found):.1f}{spread}{_clock(system, layers)}"
+        accuracies = accuracies_at(system, layers)
+        if accuracies:
+            spread = f" ± {100 * np.std(accuracies, ddof=1):.1f}" if len(accuracies) > 1 else ""
+            return f"{100 * np.mean(accuracies):.1f}{spread}{_clock(system, layers)}"
     return ""
 
 
 def _clock(system: Dict[str, Any], layers: int) -> str:
-    """The wall-clock speedup measured nearest to so many mean layers."""
+    """Return the wall-clock speedup that was measured nearest to so many mean layers."""
     points = system.get("wall_clock", [])
     near = [p for p in points if abs(p["mean_layers"] - layers) < 0.35]
     if not near:
@@ -90,7 +92,7 @@ def _costs(systems: List[Dict[str, Any]]) -> List[str]:
 
 
 def figure(result: Dict[str, Any], target: Path) -> None:
-    """Accuracy against layer speedup and against wall-clock speedup, side by side."""
+    """Draw accuracy against layer speedup and against wall-clock speedup, side by side."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -152,7 +154,7 @@ def section(results: List[Dict[str, Any]]) -> str:
 
 
 def training_rows(result: Dict[str, Any]) -> str:
-    """On what the models were trained, in words."""
+    """Return what the models were trained on, in words."""
     rows = result["rows"]["train"]
     return "trained on all other rows" if rows is None else f"trained on {rows} rows"
 

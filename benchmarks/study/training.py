@@ -1,4 +1,4 @@
-"""Trains the runs of a study one after the other; what is finished is not done again."""
+"""Train the runs of a study one after the other; what is finished is not done again."""
 
 import contextlib
 import logging
@@ -17,13 +17,13 @@ from benchmarks.study.plan import FULL_LAYERS, Run, params
 
 
 class RunBar:
-    """Progress over all runs and an estimate of the time left."""
+    """Show the progress over all runs, and an estimate of the time left."""
 
     def __init__(self, runs: Sequence[Run], done: Sequence[Run]) -> None:
         self._bar = tqdm(
             total=sum(map(_cost, runs)),
             initial=sum(map(_cost, done)),
-            file=sys.stderr,  # the one of now: that of a run is its log
+            file=sys.stderr,  # as it is now: during a run, `sys.stderr` is the run's log
             mininterval=1.0,
             miniters=0,  # units are fractions
             bar_format="{desc} {percentage:3.0f}% |{bar:30}| {elapsed} so far, {remaining} left",
@@ -50,7 +50,7 @@ class RunBar:
 
 @TrainerCallback.register("study_progress")
 class ProgressCallback(TrainerCallback):
-    """Moves the bar of the run that is under way."""
+    """Advance the progress bar with each batch of a run."""
 
     bar: Optional[RunBar] = None
 
@@ -68,8 +68,8 @@ class ProgressCallback(TrainerCallback):
 
 
 def train_all(runs: Sequence[Run], data: Optional[str], out: Path) -> None:
-    """Train what has no archive yet. An interrupted run goes on after its last whole epoch."""
-    # bfloat16 products in fine-tuning: here 1.5x faster than float32, on every system alike.
+    """Train every run without an archive; an interrupted run goes on after its last whole epoch."""
+    # Products in bfloat16 make fine-tuning 1.5x faster than float32, for every system alike.
     torch.set_float32_matmul_precision("medium")
     done = [run for run in runs if archive(run, out).is_file()]
     ProgressCallback.bar = bar = RunBar(runs, done)
@@ -84,6 +84,7 @@ def train_all(runs: Sequence[Run], data: Optional[str], out: Path) -> None:
 
 
 def archive(run: Run, out: Path) -> Path:
+    """Return the path of a run's archive."""
     return _directory(run, out) / "model.tar.gz"
 
 
@@ -103,13 +104,13 @@ def _train(run: Run, data: Optional[str], out: Path) -> None:
     with _output_to(directory.with_suffix(".log")):
         train_model(config, str(directory), recover=begun)
     for state in directory.glob("*_state_*.th"):
-        state.unlink()  # checkpoints: three times the size of the archive
+        state.unlink()  # checkpoints, three times as large as the archive
     (directory / "best.th").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _output_to(log: Path) -> Iterator[None]:
-    """Send what AllenNLP prints to a file, where it does not tear the bar."""
+    """Send what AllenNLP prints to a file, so that it does not break the progress bar."""
     with (
         open(log, "a") as file,
         contextlib.redirect_stdout(file),
@@ -120,6 +121,6 @@ def _output_to(log: Path) -> Iterator[None]:
 
 
 def _cost(run: Run) -> float:
-    """Proportional to the time that a run takes, roughly: the embeddings count as a layer."""
+    """Return roughly how long a run takes, relative to others; embeddings count as a layer."""
     layers = run.changes["model.exit_layers"][-1] + 1
     return (layers + 1) / (FULL_LAYERS + 1)

@@ -1,1 +1,1 @@
-"""Timing exits and rivals against each other, each in a process of its own."""
+"""Time exits and their rivals against each other, each in a process of its own."""

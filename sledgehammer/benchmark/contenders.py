@@ -18,17 +18,17 @@ class Contender:
 
     name : `str`
     kind : `str`
-        `"engine"`, `"archive"` (eager, with exits) or `"transformers"` (eager, without).
+        `"engine"`, `"archive"` (eager, with exits) or `"transformers"` (eager, without exits).
     path : `str`
-        Of the exported model or of the archive.
+        The path of the exported model or of the archive.
     setting : `float`, optional
-        Of its policy: where the contender stops; its default if `None`.
+        The setting of its policy at which the contender runs; the policy's default if `None`.
     dtype : `str`, optional (default = `"float32"`)
-        Of transformers' model.
+        The number format of transformers' model.
     exit : `int`, optional (default = `-1`)
         The position of the exit at whose layer transformers' model is cut.
     overrides : `str`, optional (default = `""`)
-        JSON that changes an archive's config; an exported model has none to change.
+        JSON that changes an archive's config; exported models can't be changed.
     cuda_device : `int`, optional (default = `-1`)
         The GPU that an archive runs on; -1 is the CPU, where exported models always run.
     """
@@ -43,6 +43,7 @@ class Contender:
     cuda_device: int = -1
 
     def as_dict(self) -> Dict[str, Any]:
+        """Return the parameters, by name."""
         return asdict(self)
 
 
@@ -50,12 +51,12 @@ class OpenContender(Protocol):
     """Run a contender within its process."""
 
     def tokenise(self, texts: Sequence[List[str]]) -> Any:
-        """Return the input of `run` for some rows, of one text or two."""
+        """Return the input of `run` for some rows, each of one text or two."""
 
     def run(self, inputs: Any, exits: Optional[Sequence[int]] = None) -> None:
-        """Classify, and return when the answers are there.
+        """Classify rows, and return when their answers are ready.
 
-        With `exits` each row leaves at the exit of that position.
+        If `exits` is given, each row stops at the exit of that position.
         """
 
     def lengths(self, texts: Sequence[List[str]]) -> List[int]:
@@ -63,7 +64,7 @@ class OpenContender(Protocol):
 
 
 def open_contender(contender: Contender, threads: int) -> OpenContender:
-    """Open a contender in this process, which then uses so many threads.
+    """Open a contender in this process, and let it use so many threads.
 
     # Raises
 
@@ -109,7 +110,7 @@ class _Engine:
 
 
 class _Torch:
-    """Open an archive and tokenise by its reader, for both eager kinds."""
+    """Open an archive, and tokenise with its reader; both eager kinds do so."""
 
     def __init__(self, contender: Contender) -> None:
         from sledgehammer.benchmark.timing import wait_for_device
@@ -153,7 +154,7 @@ class _Archive(_Torch):
 
 
 class ForcedExits(ExitPolicy):
-    """Stop each row at the exit that it is told: the setting is its position."""
+    """Stop each row at a given exit: its setting is the position of the exit."""
 
     name = "forced exits"
     settings = {"exit": SettingRange(default=None, full=np.inf, high=np.inf, optional=True)}

@@ -1,4 +1,4 @@
-"""How long a fresh process takes to its first answer."""
+"""Time how long a fresh process takes to give its first answer."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from sledgehammer.benchmark.timing import Timing, alternate
 
 
 def first_answers(commands: Dict[str, List[str]], line: str, rounds: int) -> Dict[str, Timing]:
-    """Seconds from the start of a process to the end of its only answer, in turns.
+    """Time processes in turns, from their start to the end of their only answer.
 
     # Parameters
 
     commands : `Dict[str, List[str]]`
-        Arguments of `python -m`, by name; each reads JSON lines from its standard input.
+        Arguments of `python -m`, by name; each command reads JSON lines from its standard input.
     line : `str`
-        The input, one JSON line.
+        The input: one JSON line.
 
     # Raises
 
@@ -38,9 +38,9 @@ def first_answers(commands: Dict[str, List[str]], line: str, rounds: int) -> Dic
         if done.returncode:
             raise ConfigurationError(f"{' '.join(arguments)} failed: {done.stderr[-500:]}")
 
-    return alternate({name: partial(answer, given) for name, given in commands.items()}, rounds)
+    return alternate({name: partial(answer, command) for name, command in commands.items()}, rounds)
 
 
 def as_line(texts: List[str], fields: List[str]) -> str:
-    """The JSON line of a row."""
+    """Return the JSON line of a row."""
     return json.dumps(dict(zip(fields, texts)))

@@ -1,4 +1,4 @@
-"""What a time was taken on."""
+"""Describe the machine on which times were taken."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -10,11 +10,11 @@ from sledgehammer.engine.runtimes import usable_cores
 
 LIBRARIES = ["torch", "transformers", "tokenizers", "onnxruntime", "openvino", "numpy"]
 INSTRUCTIONS = ["avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"]
-"""What makes a difference to the kernels of these libraries."""
+"""Instruction sets that the kernels of these libraries choose by."""
 
 
 def describe_machine() -> Dict[str, Any]:
-    """Processor, cores and versions."""
+    """Return the processor, its cores, and the versions of what runs on it."""
     libraries = {"sledgehammer": __version__}
     for library in LIBRARIES:
         try:

@@ -1,4 +1,4 @@
-"""Transformers' own models with the weights of one of ours: what exits are compared with."""
+"""Run transformers' own model with the weights of one of ours: the rival of exits."""
 
 import copy
 from typing import Any
@@ -11,14 +11,14 @@ from sledgehammer.network.encoder import LayeredEncoder, TokenTensors
 
 
 class PlainClassifier(torch.nn.Module):
-    """The transformer's own forward pass up to an exit's layer, pooling, one linear map.
+    """Run the transformer's own forward pass up to an exit's layer, pooling, and a linear map.
 
     # Parameters
 
     model : `MultiExitClassifier`
-        Whose weights are taken; it stays as it is.
+        The model whose weights are copied.
     position : `int`
-        Of the exit whose layer is the last one.
+        The position of the exit whose layer is the last one.
     """
 
     def __init__(self, model: MultiExitClassifier, position: int) -> None:
@@ -33,7 +33,7 @@ class PlainClassifier(torch.nn.Module):
         self.eval()
 
     def forward(self, tokens: TokenTensors) -> Tensor:
-        """(rows, tokens) each -> logits of shape (rows, labels)."""
+        """Return the logits, of shape (rows, labels), for tensors of shape (rows, tokens)."""
         output = self.transformer(**tokens)
         if self.pool is not None:
             return self.linear(self.pool(output.last_hidden_state, tokens["attention_mask"].bool()))

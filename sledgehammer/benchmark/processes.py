@@ -12,15 +12,14 @@ from allennlp.common.checks import ConfigurationError
 from sledgehammer.benchmark.contenders import Contender
 
 LAST_LINES = 20
-"""So many lines of what a process wrote are shown when it dies."""
+"""How many of the last lines that a process wrote are shown if it dies."""
 
 
 class Worker:
     """Start the process of a contender (see `worker`) and send it commands.
 
-    Commands and answers are plain data of our own making. The process is a fresh Python rather
-    than one of `multiprocessing`, which would import the main module again, and with it torch and
-    AllenNLP into the processes of engines that need neither.
+    Commands and answers are plain data. The process is a fresh Python: `multiprocessing` would
+    import the main module again, and with it torch and AllenNLP, which engines do without.
 
     # Parameters
 
@@ -35,7 +34,7 @@ class Worker:
     def __init__(self, contender: Contender, threads: int) -> None:
         self._name = contender.name
         self._connection, theirs = Pipe()
-        # A file takes all that is written; a pipe that nobody reads would block the process.
+        # A file takes all output; a pipe that nobody reads would block the process.
         self._output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         with theirs:
             self._process = subprocess.Popen(
@@ -56,8 +55,8 @@ class Worker:
 
         # Raises
 
-        `ConfigurationError` if the contender fails; if its process dies, the last lines that it
-        wrote are shown on standard error first.
+        `ConfigurationError` if the contender fails. If its process dies, the last lines that it
+        wrote are first shown on standard error.
         """
         try:
             self._connection.send(command)
@@ -69,7 +68,7 @@ class Worker:
         return answer
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it is doing."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
@@ -82,7 +81,7 @@ class Worker:
         for line in lines:
             print(f"{self._name}: {line}", file=sys.stderr)
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
-        written = "; what it wrote last is above" if lines else " and wrote nothing"
+        written = "; its last output is above" if lines else " and wrote nothing"
         return f"its process {ended}{written}"
 
     def _last_lines(self) -> List[str]:
@@ -92,7 +91,7 @@ class Worker:
 
 @contextmanager
 def workers(contenders: Sequence[Contender], threads: int) -> Iterator[Dict[str, Worker]]:
-    """Start the processes of some contenders, by name; they end with the block."""
+    """Start a process for each contender, and yield them by name; they end with the block."""
     with ExitStack() as stack:
         started = {}
         for contender in contenders:

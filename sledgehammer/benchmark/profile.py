@@ -1,4 +1,4 @@
-"""Where the time of an exported model goes: tokenising, each segment, the heads."""
+"""Measure where the time of an exported model goes: tokenising, each segment, the heads."""
 
 import json
 import time
@@ -15,7 +15,7 @@ from sledgehammer.engine.runtimes import HEADS, Arrays, compile_settings, sessio
 from sledgehammer.support.owned import scratch_folder
 
 Operator = Tuple[str, float]
-"""What the runtime calls an operator, and how long one run of it took."""
+"""The runtime's name of an operator, and how long one run of it took."""
 
 
 def profile(
@@ -26,19 +26,19 @@ def profile(
     threads: int,
     batches: int = 20,
 ) -> Dict[str, Any]:
-    """Medians over some batches that run through all segments.
+    """Return medians over some batches that run through all segments.
 
     # Returns
 
-    `tokenise` and `segments` (one figure an exit): milliseconds a batch; `heads`: the share of
-    the time within the graphs that is the heads', one figure an exit.
+    `tokenise` and `segments` (a figure for each exit): milliseconds for a batch; `heads` (a figure
+    for each exit): the heads' share of the time within the graphs.
     """
     tokenise: List[float] = []
     segments: List[List[float]] = []
-    given: List[List[Arrays]] = [[] for _ in engine.manifest.exit_layers]
+    inputs_of_segments: List[List[Arrays]] = [[] for _ in engine.manifest.exit_layers]
     starts = range(0, min(len(rows), batches * batch_size), batch_size)
     chunks = [rows[first : first + batch_size] for first in starts]
-    for chunk in chunks:  # OpenVINO prepares kernels when a shape is new
+    for chunk in chunks:  # OpenVINO prepares its kernels when it first sees a shape
         engine.run_all_exits(contender.tokenise(chunk))
     for chunk in chunks:
         began = time.perf_counter()
@@ -46,8 +46,8 @@ def profile(
         tokenise.append(time.perf_counter() - began)
         batch = engine.start(inputs)
         times = []
-        for seen in given:
-            seen.append(batch.inputs)
+        for segment_inputs in inputs_of_segments:
+            segment_inputs.append(batch.inputs)
             began = time.perf_counter()
             engine.advance(batch)
             times.append(time.perf_counter() - began)
@@ -55,19 +55,22 @@ def profile(
     return {
         "tokenise": 1000 * float(np.median(tokenise)),
         "segments": (1000 * np.median(np.array(segments), axis=0)).tolist(),
-        "heads": _head_shares(contender.directory, engine.manifest, threads, given),
+        "heads": _head_shares(contender.directory, engine.manifest, threads, inputs_of_segments),
     }
 
 
 def _head_shares(
-    directory: Path, manifest: Manifest, threads: int, given: Sequence[List[Arrays]]
+    directory: Path,
+    manifest: Manifest,
+    threads: int,
+    inputs_of_segments: Sequence[List[Arrays]],
 ) -> List[float]:
-    """Each segment once more, with the runtime's own clock on every operator.
+    """Run each segment again, and let the runtime time every operator of it.
 
     # Parameters
 
-    given : `Sequence[List[Arrays]]`
-        The inputs of each segment.
+    inputs_of_segments : `Sequence[List[Arrays]]`
+        The inputs of each segment, one for each batch.
     """
     time_operators: Callable[[Path, Sequence[Arrays]], Iterator[Operator]]
     if manifest.runtime == "onnx":
@@ -75,16 +78,16 @@ def _head_shares(
     else:
         time_operators = partial(_openvino_operators, threads, manifest.precision)
     shares = []
-    for file, inputs in zip(manifest.segments, given):
+    for file, inputs in zip(manifest.segments, inputs_of_segments):
         times = list(time_operators(directory / file, inputs))
-        total = sum(taken for _, taken in times)
-        heads = sum(taken for name, taken in times if _of_head(name))
+        total = sum(seconds for _, seconds in times)
+        heads = sum(seconds for name, seconds in times if _belongs_to_head(name))
         shares.append(heads / total if total else 0.0)
     return shares
 
 
-def _of_head(operator: str) -> bool:
-    # Runtimes rename what they merge: after the module it came from, or the output that it gives.
+def _belongs_to_head(operator: str) -> bool:
+    # Runtimes rename merged operators after the module they came from, or after their output.
     return any(head in operator for head in HEADS) or operator in ("logits", "certainty", "depth")
 
 

@@ -1,4 +1,4 @@
-"""Have the contenders take turns, and compute what comes of it."""
+"""Let the contenders take turns, and compute their figures."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -22,12 +22,12 @@ class Result:
     mean, p50, p95, p99 : `float`
         Milliseconds from the texts of a batch to its answers, over all batches and rounds.
     tokenise, model : `float`
-        Medians of the two parts of it, in milliseconds.
+        Medians of the two parts of that time, in milliseconds.
     throughput : `float`
         Texts a second, median over the rounds.
     latency_ratios, throughput_ratios : `Dict[str, List[float]]`
-        How many times faster than each other contender: median over the rounds of the ratio of
-        the p50s (of the throughputs, which is that of the means), and its quartiles.
+        How many times faster this contender is than each other one: the median over the rounds,
+        and its quartiles, of the ratio of the p50s (or of the times for all rows).
     """
 
     contender: str
@@ -46,14 +46,14 @@ class Result:
 
 @dataclass
 class Workload:
-    """Hold what all contenders are given to do.
+    """Hold the work that all contenders do.
 
     # Parameters
 
     rows : `List[List[str]]`
         The texts of each row.
     exits : `Dict[str, Optional[List[int]]]`
-        For contenders that must not decide themselves: the exit of each row, by name.
+        The exit of each row, by the name of a contender that must not decide for itself.
     batch_sizes : `Sequence[int]`
     rounds : `int`
     """
@@ -66,19 +66,20 @@ class Workload:
 
 @dataclass
 class _Times:
-    """Hold the seconds of every batch, a list a round."""
+    """Hold the seconds that every batch took, a list for each round."""
 
     tokenise: List[List[float]]
     model: List[List[float]]
 
     def totals(self) -> List[np.ndarray]:
+        """Return the seconds of both parts together."""
         return [np.add(t, m) for t, m in zip(self.tokenise, self.model)]
 
 
 def time_contenders(
     contenders: Sequence[Contender], threads: int, workload: Workload
 ) -> "tuple[List[Result], Dict[str, Any]]":
-    """Have the contenders take turns, each in a process of its own (see `take_turns`).
+    """Let the contenders take turns, each in a process of its own (see `take_turns`).
 
     # Returns
 
@@ -110,16 +111,16 @@ def time_contenders(
 
 def _results(times: Dict[str, _Times], threads: int, batch_size: int, rows: int) -> List[Result]:
     latency = {
-        name: Timing([float(np.median(batches)) for batches in of.totals()])
-        for name, of in times.items()
+        name: Timing([float(np.median(batches)) for batches in its_times.totals()])
+        for name, its_times in times.items()
     }
-    whole = {
-        name: Timing([float(batches.sum()) for batches in of.totals()])
-        for name, of in times.items()
+    all_rows = {
+        name: Timing([float(batches.sum()) for batches in its_times.totals()])
+        for name, its_times in times.items()
     }
     results = []
-    for name, of in times.items():
-        all_batches = 1000 * np.concatenate(of.totals())
+    for name, its_times in times.items():
+        all_batches = 1000 * np.concatenate(its_times.totals())
         p50, p95, p99 = np.percentile(all_batches, [50, 95, 99]).tolist()
         results.append(
             Result(
@@ -130,11 +131,11 @@ def _results(times: Dict[str, _Times], threads: int, batch_size: int, rows: int)
                 p50,
                 p95,
                 p99,
-                1000 * float(np.median(np.concatenate(of.tokenise))),
-                1000 * float(np.median(np.concatenate(of.model))),
-                rows / whole[name].median,
+                1000 * float(np.median(np.concatenate(its_times.tokenise))),
+                1000 * float(np.median(np.concatenate(its_times.model))),
+                rows / all_rows[name].median,
                 _ratios(name, latency),
-                _ratios(name, whole),
+                _ratios(name, all_rows),
             )
         )
     return results

@@ -1,4 +1,4 @@
-"""Take wall-clock times that can be compared: in turns, in one run."""
+"""Take wall-clock times that can be compared, because they are taken in turns in one run."""
 
 import gc
 import time
@@ -16,12 +16,13 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True)
 class Timing:
-    """Hold the seconds that something took, one figure a round."""
+    """Hold the seconds that something took, a figure for each round."""
 
     rounds: List[float]
 
     @property
     def median(self) -> float:
+        """Return the median over the rounds."""
         return float(np.median(self.rounds))
 
     @property
@@ -42,21 +43,21 @@ def take_turns(
 ) -> Dict[Name, List[Outcome]]:
     """Call several variants in turns, each round in the reverse order of the one before.
 
-    What else the machine does then falls on all of them alike, so that the ratios of their times
-    hold where the times themselves do not.
+    Whatever else the machine does then slows all of them alike, so that the ratios of their times
+    hold even if the times themselves do not.
 
     # Parameters
 
     variants : `Mapping[Name, Callable[[], Outcome]]`
     rounds : `int`
     warm_up : `int`, optional (default = `1`)
-        Rounds before these, whose outcomes are dropped.
+        How many rounds to run first, whose outcomes are dropped.
     description : `str`, optional (default = `"timing"`)
-        Stands before the progress bar.
+        What the progress bar says.
 
     # Returns
 
-    The outcomes of each variant, one a round.
+    The outcomes of each variant, one for each round.
     """
     outcomes: Dict[Name, List[Outcome]] = {name: [] for name in variants}
     names = list(variants)
@@ -79,7 +80,7 @@ def alternate(
 
 
 def wait_for_device() -> None:
-    """Wait until the GPU, if there is one, has done all that it was given."""
+    """Wait until the GPU, if there is one, has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 

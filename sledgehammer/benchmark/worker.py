@@ -1,7 +1,7 @@
-"""The process of one contender, which does what the commands on its connection say.
+"""Run one contender in a process of its own, as the commands on its connection say.
 
-Libraries that share a process share its cores too: the idle threads of one spin while another
-runs. So every contender has a process of its own, and all but one of them sleep.
+If several libraries run in one process, the idle threads of one spin while another runs, and take
+its cores. So every contender has a process of its own, and all but one of them sleep.
 """
 
 import sys
@@ -13,7 +13,7 @@ from sledgehammer.benchmark.contenders import Contender, OpenContender, open_con
 
 
 class Session:
-    """Do what a contender is asked to do: one method a command."""
+    """Carry out commands with a contender; each command has a method of its name."""
 
     def __init__(self, contender: OpenContender, threads: int) -> None:
         self._contender = contender
@@ -23,7 +23,7 @@ class Session:
         self._by_length: List[int] = []
 
     def rows(self, rows: List[List[str]], exits: Optional[List[int]]) -> Dict[str, Any]:
-        """Remember what to classify."""
+        """Keep the rows to classify, and the exits at which they have to stop, if any."""
         self._rows, self._exits = rows, exits
         lengths = self._contender.lengths(rows)
         self._by_length = sorted(range(len(rows)), key=lambda i: -lengths[i])
@@ -34,14 +34,14 @@ class Session:
 
         # Returns
 
-        Seconds of tokenising and of the model, one figure a batch.
+        Seconds of tokenising and of the model, a figure for each batch.
         """
         order = self._by_length if batch_size > 1 else list(range(len(self._rows)))
         tokenise, model = [], []
         for first in range(0, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            exits = None if self._exits is None else [self._exits[i] for i in chosen]
-            texts = [self._rows[i] for i in chosen]
+            positions = order[first : first + batch_size]
+            exits = None if self._exits is None else [self._exits[i] for i in positions]
+            texts = [self._rows[i] for i in positions]
             began = time.perf_counter()
             inputs = self._contender.tokenise(texts)
             tokenised = time.perf_counter()
@@ -51,7 +51,7 @@ class Session:
         return {"tokenise": tokenise, "model": model}
 
     def profile(self, batch_size: int) -> Dict[str, Any]:
-        """Return where the time of an engine goes; nothing for other contenders."""
+        """Return where the time of an engine goes, or nothing for another contender."""
         from sledgehammer.benchmark.profile import profile
 
         engine = getattr(self._contender, "engine", None)
@@ -78,7 +78,7 @@ def main(handle: int) -> None:
             command = connection.recv()
             connection.send(getattr(session, command.pop("do"))(**command))
     except EOFError:
-        pass  # nobody asks any more
+        pass  # there will be no more commands
     except Exception as error:
         connection.send({"error": f"{type(error).__name__}: {error}"})
         raise

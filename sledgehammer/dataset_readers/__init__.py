@@ -1,4 +1,4 @@
-"""Dataset readers: one class a dataset over two small bases."""
+"""Read datasets: one class for each dataset, over two small base classes."""
 
 from sledgehammer.dataset_readers.ag_news import AgNewsReader
 from sledgehammer.dataset_readers.imdb import ImdbReader

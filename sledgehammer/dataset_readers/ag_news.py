@@ -1,4 +1,4 @@
-"""AG News (Zhang, Zhao and LeCun, NIPS 2015)."""
+"""Read AG News (Zhang, Zhao and LeCun, NIPS 2015)."""
 
 import csv
 from typing import Iterator, List, Tuple
@@ -13,10 +13,11 @@ CLASSES = ("World", "Sports", "Business", "Sci/Tech")
 
 @DatasetReader.register("sledgehammer_ag_news")
 class AgNewsReader(SingleTextReader):
-    """The official CSV without a header: class index (1 to 4), title, description.
+    """Read the official CSV without a header: class index (1 to 4), title, description.
 
-    The text is title and description joined by a space; labels are the class names. There is no
-    official validation file: use `train.csv#train`, `train.csv#validation` and `validation_size`.
+    The text is the title and the description, joined by a space; labels are the class names.
+    There is no official validation file: use `train.csv#train`, `train.csv#validation` and
+    `validation_size`.
 
     See `TransformerReader` for the parameters.
     """
@@ -35,15 +36,15 @@ class AgNewsReader(SingleTextReader):
 
 
 def _records(path: str) -> Iterator[Tuple[Location, List[str]]]:
-    """CSV records and the line on which each begins; a quoted field may span lines."""
+    """Yield each CSV record and where it begins; a quoted field may span lines."""
     reader = csv.reader((line + "\n" for _, line in read_lines(path)), strict=True)
     while True:
-        begins = Location(path, reader.line_num + 1)
+        location = Location(path, reader.line_num + 1)
         try:
             columns = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            raise bad_row(begins, f"not CSV: {error}") from error
+            raise bad_row(location, f"not CSV: {error}") from error
         if columns:
-            yield begins, columns
+            yield location, columns

@@ -1,4 +1,4 @@
-"""Opening what a data path names, with errors that say where."""
+"""Open what a data path names; every error says in which file, and on which line."""
 
 import os
 import tarfile
@@ -15,7 +15,7 @@ from sledgehammer.support.jsonl import parse_line
 
 
 class Location(NamedTuple):
-    """A place in a data file, for error messages."""
+    """Name a place in a data file, for error messages."""
 
     path: str
     line: int = 0
@@ -25,16 +25,16 @@ class Location(NamedTuple):
 
 
 def bad_row(location: Location, problem: str) -> ConfigurationError:
-    """The error for a malformed row: names file, line and what is wrong."""
+    """Return the error for a malformed row: it names the file, the line and the problem."""
     return ConfigurationError(f"{location}: {problem}")
 
 
 def local_path(path: str) -> Path:
-    """A file or folder on this machine for a path, URL or `archive!member`.
+    """Return the file or folder on this machine that a path, URL or `archive!member` names.
 
     # Raises
 
-    `ConfigurationError` if there is no such thing; it says what was looked for.
+    `ConfigurationError` if there is none; it says what was looked for.
     """
     try:
         if "!" in path:
@@ -52,23 +52,23 @@ def local_path(path: str) -> Path:
 
 
 def _check_archive(path: Path) -> None:
-    """Raise a `ValueError` for a tar file with members that should not be extracted.
+    """Raise a `ValueError` for a tar file with members that must not be extracted.
 
-    `cached_path` has checks of its own, which let `../pathtest...` through.
+    `cached_path` has checks of its own, but they let `../pathtest...` through.
     """
     if path.is_file() and tarfile.is_tarfile(path):
         tars.check(path)
 
 
 def missing(path: str, error: object = None) -> ConfigurationError:
-    """The error for a path with nothing behind it, in one line."""
+    """Return the one-line error for a path at which there is nothing."""
     looked_for = path if "://" in path else os.path.abspath(path)
     detail = f" ({' '.join(str(error).split())})" if error else ""
     return ConfigurationError(f"no data at {path!r}: looked for {looked_for}{detail}")
 
 
 def decode(raw: bytes, location: Location) -> str:
-    """Return bytes as text, without a byte order mark if they are the first of a file."""
+    """Return bytes as text; the first line of a file loses its byte order mark."""
     try:
         return raw.decode("utf-8-sig" if location.line <= 1 else "utf-8")
     except UnicodeDecodeError as error:
@@ -76,7 +76,7 @@ def decode(raw: bytes, location: Location) -> str:
 
 
 def read_lines(path: str) -> Iterator[Tuple[Location, str]]:
-    """Each line of a UTF-8 file without its end, and where it stands."""
+    """Yield each line of a UTF-8 file, without its line break, and where it stands."""
     file = local_path(path)
     if not file.is_file():
         raise ConfigurationError(f"{path!r} is a folder; a file is needed")
@@ -87,7 +87,7 @@ def read_lines(path: str) -> Iterator[Tuple[Location, str]]:
 
 
 def read_json_lines(path: str) -> Iterator[Tuple[Location, Dict[str, Any]]]:
-    """Each JSON object of a file with one a line; blank lines are passed over."""
+    """Yield each JSON object of a file that has one on each line; blank lines are skipped."""
     for location, line in read_lines(path):
         if not line.strip():
             continue
@@ -98,10 +98,10 @@ def read_json_lines(path: str) -> Iterator[Tuple[Location, Dict[str, Any]]]:
 
 
 def read_text_tree(path: str, folders: Tuple[str, ...]) -> List[Tuple[str, str]]:
-    """All `FOLDER/NAME.txt` files right below `path`: their names (`FOLDER/NAME`) and texts.
+    """Return the names (`FOLDER/NAME`) and texts of all `FOLDER/NAME.txt` files right below `path`.
 
-    `path` is a folder, or `archive!folder` with a tar archive, whose members are read one after
-    the other without unpacking it. The order is that of the archive or of the file system.
+    `path` is a folder, or `archive!folder` for a folder in a tar archive, which is read from
+    beginning to end without being unpacked. The order is that of the archive or the file system.
     """
     archive, bang, member = path.partition("!")
     source = local_path(archive)
@@ -117,9 +117,9 @@ def read_text_tree(path: str, folders: Tuple[str, ...]) -> List[Tuple[str, str]]
             for folder in folders
             for file in root.glob(f"{folder}/*.txt")
         ]
-    found = {name.split("/")[0] for name, _ in texts}
+    folders_with_texts = {name.split("/")[0] for name, _ in texts}
     for folder in folders:
-        if folder not in found:
+        if folder not in folders_with_texts:
             raise ConfigurationError(f"{path!r}: no {folder}/*.txt files there")
     return texts
 
@@ -145,6 +145,6 @@ def _tar_members(
             relative = name[len(root) :].lstrip("/")
             text = decode(content.read(), Location(f"{path.split('!')[0]}!{name}"))
             yield relative[: -len(".txt")], text
-        # On to the end, where a compressed file has its checksum.
+        # Read on to the end: that is where a compressed file has its checksum.
         while members.fileobj is not None and members.fileobj.read(1 << 20):
             pass

@@ -1,7 +1,7 @@
-"""A validation part held out of a training file, for datasets that come without one.
+"""Hold validation rows out of a training file, for datasets that come without a validation file.
 
 A data path may end in `#train` or `#validation`. Which rows are held out depends on their texts
-alone, so it is the same on every machine, and rows with the same text are on the same side.
+alone: it is the same on every machine, and rows with the same text land on the same side.
 """
 
 import hashlib
@@ -13,22 +13,22 @@ PARTS = ("train", "validation")
 
 
 def split_path(path: str) -> Tuple[str, str]:
-    """`PATH#train` or `PATH#validation` -> (`PATH`, part); the part is empty without one."""
+    """Split `PATH#train` or `PATH#validation` into `PATH` and part; any other path has part ""."""
     for part in PARTS:
         if path.endswith(f"#{part}"):
             return path[: -len(part) - 1], part
     return path, ""
 
 
-def held_out(texts: Sequence[str], size: int) -> Set[int]:
-    """The positions of `size` rows to hold out.
+def held_out_positions(texts: Sequence[str], size: int) -> Set[int]:
+    """Return the positions of `size` rows to hold out.
 
-    Texts are ordered by their SHA-256; those that fit are taken, all rows of a text or none.
+    Texts are taken in the order of their SHA-256, each with all its rows, if these still fit.
 
     # Raises
 
-    `ConfigurationError` if `size` is not between 1 and the number of rows less one, or the
-    repeated texts leave no choice of exactly `size` rows.
+    `ConfigurationError` if `size` is not between 1 and the number of rows less one, or if texts
+    repeat so that no exactly `size` rows can be taken.
     """
     if not 1 <= size < len(texts):
         raise ConfigurationError(
@@ -39,13 +39,13 @@ def held_out(texts: Sequence[str], size: int) -> Set[int]:
     for position, text in enumerate(texts):
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         groups.setdefault(digest, []).append(position)
-    chosen: Set[int] = set()
+    held_out: Set[int] = set()
     for _, positions in sorted(groups.items()):
-        if len(chosen) + len(positions) <= size:
-            chosen.update(positions)
-        if len(chosen) == size:
-            return chosen
+        if len(held_out) + len(positions) <= size:
+            held_out.update(positions)
+        if len(held_out) == size:
+            return held_out
     raise ConfigurationError(
-        f"validation_size {size} can't be met: rows with the same text stay together, "
-        f"{len(chosen)} rows is the nearest"
+        f"validation_size {size} can't be met because rows with the same text stay together: "
+        f"{len(held_out)} rows is the nearest"
     )

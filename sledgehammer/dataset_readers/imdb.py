@@ -1,4 +1,4 @@
-"""IMDB reviews (Maas et al., ACL 2011)."""
+"""Read IMDB reviews (Maas et al., ACL 2011)."""
 
 import re
 from typing import List, Tuple
@@ -13,12 +13,12 @@ LABELS = ("neg", "pos")
 
 @DatasetReader.register("sledgehammer_imdb")
 class ImdbReader(SingleTextReader):
-    """The official tree: a folder with `pos/` and `neg/`, each with one review a `.txt` file.
+    """Read the official tree: a folder with `pos/` and `neg/`, where each `.txt` file is a review.
 
-    The path is such a folder (`aclImdb/train`), or one in a tar archive that is read without
+    The path is such a folder (`aclImdb/train`), or one in a tar archive, which is read without
     being unpacked (`aclImdb_v1.tar.gz!aclImdb/train`; the archive may be a URL). Rows are ordered
-    by review number, the classes in turn, so that the first N rows are a balanced sample. There
-    is no official validation set: use `...!aclImdb/train#train`, `#validation` and
+    by review number and the classes take turns, so that the first N rows are a balanced sample.
+    There is no official validation set: use `...!aclImdb/train#train`, `#validation` and
     `validation_size`.
 
     See `TransformerReader` for the parameters.
@@ -30,7 +30,7 @@ class ImdbReader(SingleTextReader):
 
 
 def _order(named_text: Tuple[str, str]) -> Tuple[int, str]:
-    """`pos/12_8` -> (12, `pos/12_8`)."""
+    """Return the key to sort by: (12, `pos/12_8`) for `pos/12_8`."""
     name = named_text[0]
     number = re.match(r"\d+", name.split("/")[1])
     return (int(number.group()) if number else -1, name)

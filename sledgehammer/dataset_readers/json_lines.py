@@ -1,4 +1,4 @@
-"""Rows made of the JSON objects that `allennlp predict` takes."""
+"""Read rows from the JSON lines that `allennlp predict` takes."""
 
 from itertools import islice
 from typing import Iterator, List
@@ -11,7 +11,7 @@ from sledgehammer.support.jsonl import described, texts_of
 
 
 def json_rows(path: str, fields: List[str]) -> Iterator[Row]:
-    """Rows from a file of JSON lines with the named fields and maybe a `label`.
+    """Yield the rows of a file of JSON lines, each with the named fields and maybe a `label`.
 
     # Raises
 
@@ -30,12 +30,12 @@ def json_rows(path: str, fields: List[str]) -> Iterator[Row]:
 def read_rows(
     reader: TransformerReader, path: str, json_lines: bool = False, labelled: bool = True
 ) -> List[Row]:
-    """The rows of a data file, read by the archive's reader or as JSON lines.
+    """Return the rows of a data file, read by the archive's reader or as JSON lines.
 
     # Parameters
 
     json_lines : `bool`, optional (default = `False`)
-        Whether the file has the lines that `allennlp predict` takes, each maybe with a `"label"`.
+        Whether the file has the lines that `allennlp predict` takes; each may have a `"label"`.
     labelled : `bool`, optional (default = `True`)
         Whether every row must have a label.
 

@@ -1,4 +1,4 @@
-"""SNLI (Bowman et al., EMNLP 2015) and MultiNLI (Williams et al., NAACL 2018)."""
+"""Read SNLI (Bowman et al., EMNLP 2015) and MultiNLI (Williams et al., NAACL 2018)."""
 
 import logging
 from typing import Any, Dict, Iterator, Optional
@@ -18,9 +18,9 @@ NO_GOLD_LABEL = "-"
 
 @DatasetReader.register("sledgehammer_snli")
 class SnliReader(TextPairReader):
-    """The official jsonl: `gold_label`, `sentence1` (premise), `sentence2` (hypothesis).
+    """Read the official JSON lines: `gold_label`, `sentence1` (premise), `sentence2` (hypothesis).
 
-    Rows on which the annotators did not agree (`-`) are skipped; their number is logged.
+    Rows on which the annotators did not agree (label `-`) are skipped; their number is logged.
 
     # Parameters
 
@@ -58,7 +58,7 @@ class SnliReader(TextPairReader):
 
 @DatasetReader.register("sledgehammer_multinli")
 class MultiNliReader(SnliReader):
-    """As SNLI; `metadata` keeps each row's `genre` (`None` where the file has none).
+    """Read MultiNLI, like SNLI; `metadata` keeps each row's `genre` (`None` if it has none).
 
     See `SnliReader` for the parameters.
     """

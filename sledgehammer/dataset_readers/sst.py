@@ -1,4 +1,4 @@
-"""Stanford Sentiment Treebank (Socher et al., EMNLP 2013)."""
+"""Read the Stanford Sentiment Treebank (Socher et al., EMNLP 2013)."""
 
 from typing import Any, Iterator, Optional
 
@@ -13,23 +13,23 @@ LABELS = {
     "2-class": ("negative", "negative", None, "positive", "positive"),
     "5-class": ("very negative", "negative", "neutral", "positive", "very positive"),
 }
-"""The label of each score; rows whose label is `None` are left out."""
+"""The label of each score from 0 to 4; rows whose label is `None` are left out."""
 
 _UNESCAPED = {"-LRB-": "(", "-RRB-": ")", "\\/": "/", "\\*": "*"}
 
 
 @DatasetReader.register("sledgehammer_sst")
 class SstReader(SingleTextReader):
-    """PTB-style trees, one a line, each node labelled 0 (very negative) to 4 (very positive).
+    """Read PTB-style trees, one on each line; nodes have scores from 0 (very negative) to 4.
 
     # Parameters
 
     granularity : `str`, optional (default = `"2-class"`)
-        `2-class` (without neutral roots, as in the paper) or `5-class`; the names are those of
-        AllenNLP's own reader of the dataset.
+        `2-class` (without neutral roots, as in the paper) or `5-class`; AllenNLP's own reader of
+        the dataset has the same names.
     use_phrases : `bool`, optional (default = `False`)
-        Read every node of a tree as a row, not only its root. For training: give a config that
-        uses it a `validation_dataset_reader` without it.
+        Read every node of a tree as a row, not only its root. This is for training alone: give
+        such a config a `validation_dataset_reader` without it.
 
     See `TransformerReader` for the others.
     """

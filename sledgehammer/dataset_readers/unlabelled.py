@@ -1,4 +1,4 @@
-"""Texts without labels, for objectives that can learn from them."""
+"""Read texts without labels, for objectives that can learn from them."""
 
 from typing import Any, Dict, Iterator, List, Optional
 
@@ -13,15 +13,15 @@ from sledgehammer.objectives import UNLABELLED
 
 @DatasetReader.register("sledgehammer_unlabelled")
 class UnlabelledReader(TransformerReader):
-    """JSON lines with texts; labels in them, if any, are ignored.
+    """Read JSON lines with texts; labels in them, if any, are ignored.
 
-    For training, beside a reader of labelled rows, in AllenNLP's `interleaving` reader (with
-    `"dataset_field_name": "metadata"`); see `self_distillation`.
+    Use it for training beside a reader of labelled rows, both within AllenNLP's `interleaving`
+    reader (with `"dataset_field_name": "metadata"`); see `self_distillation`.
 
     # Parameters
 
     fields : `List[str]`, optional (default = `["text"]`)
-        The names of the texts in a line: one, or two for pairs.
+        The names of the texts in a line: one name, or two for pairs.
     """
 
     def __init__(self, fields: Optional[List[str]] = None, **kwargs: Any) -> None:
@@ -35,10 +35,10 @@ class UnlabelledReader(TransformerReader):
             yield Row(row.texts, None)
 
     def text_to_instance(self, *texts: str) -> Instance:
-        """An instance of `tokens` and the label that stands for none."""
+        """Return an instance with `tokens` and the label that stands for no label."""
         return self._instance(list(texts), None)
 
-    def _made(self, pieces: Dict[str, List[int]], row: Row) -> RowInstance:
-        instance = super()._made(pieces, row)
+    def _row_instance(self, pieces: Dict[str, List[int]], row: Row) -> RowInstance:
+        instance = super()._row_instance(pieces, row)
         instance.add_field("label", LabelField(UNLABELLED, skip_indexing=True))
         return instance

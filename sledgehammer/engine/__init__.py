@@ -1,4 +1,4 @@
-"""Exported models: small, quick to start, no AllenNLP and no torch.
+"""Run exported models: small, quick to start, without AllenNLP and torch.
 
 from sledgehammer import engine
 

@@ -1,4 +1,4 @@
-"""Answering the lines of a file or a pipe with an engine."""
+"""Answer the lines of a file or a pipe with an engine."""
 
 import bz2
 import contextlib
@@ -21,20 +21,20 @@ from sledgehammer.support.files import replacing
 
 @dataclass(frozen=True)
 class Destination:
-    """Where answers go: a file, which appears when it is whole, and standard output."""
+    """Say where answers go: to a file, which appears when it is whole, and to standard output."""
 
     file: Optional[Path] = None
     shown: bool = True
 
 
 class LineReader:
-    """Makes lines the entries of a stream, and adds to the answers what they carry over.
+    """Turn lines into the entries of a stream, and add to each answer what it takes over.
 
     # Parameters
 
     format : `LineFormat`
     policy : `ExitPolicy`
-        It says which settings a line may have.
+        The policy that says which settings a line may have.
     """
 
     def __init__(self, format: LineFormat, policy: ExitPolicy) -> None:
@@ -45,7 +45,7 @@ class LineReader:
         self.tally = Tally()
 
     def entries(self, lines: Iterable[str]) -> Iterator[Entry]:
-        """Return an entry for each line."""
+        """Yield an entry for each line."""
         for number, line in enumerate(lines, start=1):
             inputs, problem = self._format.parse(line)
             kept: Dict[str, Any] = {}
@@ -63,7 +63,7 @@ class LineReader:
             yield entry
 
     def complete(self, answer: Dict[str, Any]) -> Dict[str, Any]:
-        """Return the next answer with what it carries over from its line."""
+        """Return the next answer, with the fields that it takes over from its line."""
         self.tally.lines += 1
         if answer.get(TRUNCATED):
             self.tally.truncated.append(self.tally.lines)
@@ -83,9 +83,9 @@ def answer_lines(
     # Parameters
 
     source : `str`
-        A file, maybe a compressed one, or `-` for standard input.
+        A file, which may be compressed, or `-` for standard input.
     settings : `Dict[str, Any]`
-        The policy's, of lines that have none of their own.
+        The policy's settings for lines that have none of their own.
     **schedule : `Any`
         `batch_size`, `pool` and `max_wait` of `Engine.stream`.
 
@@ -100,7 +100,7 @@ def answer_lines(
     with contextlib.ExitStack() as stack:
         is_file = Path(source).is_file()
         lines = open_lines(source)
-        # Of what is no file a thread reads ahead, and closing would wait until it has a line.
+        # From a pipe a thread reads ahead, and closing the pipe would wait until a line comes.
         if is_file:
             stack.enter_context(lines)
         write = _writer(stack, destination, flush=not is_file)
@@ -113,17 +113,17 @@ def answer_lines(
 
 
 def open_lines(path: str) -> TextIO:
-    """Open text whose undecodable bytes are lone surrogates, by which bad lines are known.
+    """Open text so that bytes that are not UTF-8 become lone surrogates, which mark bad lines.
 
     A byte order mark at the start is skipped.
 
     # Raises
 
-    `OSError` if there is no such file, `EngineError` if there can be none.
+    `OSError` if there is no such file, `EngineError` if no file can have that name.
     """
     options: Dict[str, Any] = {"encoding": "utf-8-sig", "errors": "surrogateescape"}
     if path == "-":
-        # Not `sys.stdin`: its lock, held by a thread that reads, would stop Python's exit.
+        # Not `sys.stdin`: the thread that reads holds its lock, and Python could not exit.
         return open(sys.stdin.fileno(), closefd=False, **options)
     openers: Dict[str, Callable[..., Any]] = {
         ".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open, ".lzma": lzma.open
@@ -136,7 +136,7 @@ def open_lines(path: str) -> TextIO:
 def _writer(
     stack: contextlib.ExitStack, destination: Destination, flush: bool
 ) -> Callable[[str], None]:
-    """Return what writes a line to where it is wanted."""
+    """Return a function that writes a line to the file and to standard output, as wanted."""
     file: Optional[TextIO] = None
     if destination.file:
         partial = stack.enter_context(replacing(destination.file))

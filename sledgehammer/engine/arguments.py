@@ -1,4 +1,4 @@
-"""Checks of what programs give an engine."""
+"""Check the arguments that programs pass to an engine."""
 
 import math
 import operator
@@ -42,11 +42,11 @@ def seconds(value: Any, name: str) -> float:
 
 
 def listed(texts: Any) -> Sequence[Any]:
-    """Return texts as a sequence; arrays, tuples and generators of them will do.
+    """Return texts as a sequence; they may come as an array, a tuple or a generator, too.
 
     # Raises
 
-    `EngineError` for a lone text and for what has no order.
+    `EngineError` for a single text, and for a collection without an order.
     """
     if isinstance(texts, (str, bytes)):
         raise EngineError("give a list of texts, not one text")
@@ -55,7 +55,7 @@ def listed(texts: Any) -> Sequence[Any]:
 
 
 def check_iterable(texts: Any) -> None:
-    """Raise an `EngineError` unless texts can be read from this, one after the other."""
+    """Raise an `EngineError` unless `texts` can be iterated over and has an order."""
     if isinstance(texts, (str, bytes)):
         raise EngineError("give an iterable of texts, not one text")
     if isinstance(texts, (dict, set)) or not (

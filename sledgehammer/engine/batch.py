@@ -1,4 +1,4 @@
-"""Rows that run together, and the step to the next exit, where some of them stop."""
+"""Hold the rows that run together, and take them to the next exit, where some of them stop."""
 
 from dataclasses import dataclass, field
 from typing import Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
@@ -15,22 +15,22 @@ Arrays = Dict[str, ndarray]
 
 @dataclass
 class Batch:
-    """The rows of a batch that have no answer yet.
+    """Hold the rows of a batch that have no answer yet.
 
     # Parameters
 
     rows : `ndarray`
-        Shape (rows,): what the rows are called; their positions, at the start.
+        Shape (rows,): the numbers of the rows; at the start, their positions.
     lengths : `ndarray`
-        Shape (rows,): word pieces.
+        Shape (rows,): the number of word pieces of each row.
     inputs : `Dict[str, ndarray]`
         What the next segment takes.
     probs : `List[ndarray]`
-        Of each exit passed: (rows, labels).
+        The probabilities of each exit passed, (rows, labels).
     signals : `Dict[str, ndarray]`, optional
-        What the policy goes by beside them; see `Evidence`.
+        What else the policy looks at; see `Evidence`.
     settings : `RowSettings`, optional
-        By which the policy decides; none where all exits run.
+        The settings by which the policy decides; none where all exits run.
     """
 
     rows: ndarray
@@ -42,16 +42,16 @@ class Batch:
 
     @property
     def position(self) -> int:
-        """That of the next exit."""
+        """Return the position of the next exit."""
         return len(self.probs)
 
     @property
     def evidence(self) -> Evidence:
-        """What has been seen of the rows."""
+        """Return what the exits so far have said about the rows."""
         return Evidence(self.probs, self.signals)
 
     def see(self, probs: ndarray, signals: Arrays) -> None:
-        """Add what the next exit says: (rows, labels), and (rows,) or (rows, exits)."""
+        """Add what the next exit says: (rows, labels), and signals (rows,) or (rows, exits)."""
         self.probs = [*self.probs, probs]
         for name, signal in signals.items():
             if name in OF_EACH_EXIT:
@@ -60,7 +60,7 @@ class Batch:
             self.signals = {**self.signals, name: signal}
 
     def keep(self, rows: ndarray) -> "Batch":
-        """Only the given rows (indices), less the columns that are padding in all of them."""
+        """Return a batch of some rows (indices), without the columns that are padding in all."""
         lengths = self.lengths[rows]
         longest = int(lengths.max())
         return Batch(
@@ -77,7 +77,7 @@ class Batch:
 
     @staticmethod
     def join(batches: "Sequence[Batch]") -> "Batch":
-        """One batch of several that are at the same exit."""
+        """Return one batch made of several that are at the same exit."""
         longest = max(int(batch.lengths.max()) for batch in batches)
         joined = {}
         for name in batches[0].inputs:

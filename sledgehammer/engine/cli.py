@@ -1,4 +1,4 @@
-"""`sledgehammer predict` for exported models: JSON lines in and out, without AllenNLP and torch."""
+"""Run `sledgehammer predict` with exported models: JSON lines in and out, no AllenNLP or torch."""
 
 import argparse
 import json
@@ -25,21 +25,21 @@ ALLENNLP_ONLY = (
     "--cuda-device", "--include-package", "--weights-file", "--predictor",
     "--file-friendly-logging",
 )  # fmt: skip
-"""Options with which AllenNLP's own command does the work."""
+"""Options that only AllenNLP's own command has."""
 
 EXPORTED_ONLY = ("threads", "pool", "max_wait")
-"""Options that AllenNLP's command has nothing for."""
+"""Options that only exported models have."""
 
 DESCRIPTION = """\
 Answer each line of INPUT, in order. A line is {"text": ...}, or for a model of pairs
-{"premise": ..., "hypothesis": ...}; "threshold", or another setting that the policy has, in it
-holds for that line only. "id" is carried over to the answer; "label" is passed over; another field
-is an error unless --keep names it. A line that can't be answered gets {"error": ..., "line": N}.
-The answer to a text that was longer than the model can read says "truncated": true.
+{"premise": ..., "hypothesis": ...}. It may also have "threshold", or another setting of the policy,
+for this line only. The answer has the "id" of its line; "label" is ignored; any other field is an
+error unless --keep names it. A line that can't be answered gets {"error": ..., "line": N}. The
+answer to a text that was longer than the model can read has "truncated": true.
 
 DIR is an exported model (`sledgehammer export`). With an archive, or with an option that is not
-listed here, `allennlp predict` does the work, which takes all of these options but --threads,
---pool and --max-wait: see `allennlp predict --help`."""
+listed here, `allennlp predict` does the work. It has all of these options except --threads, --pool
+and --max-wait: see `allennlp predict --help`."""
 
 EXAMPLE = """\
 example:
@@ -54,11 +54,11 @@ exit codes:
   3  some lines could not be answered"""
 
 WAIT = 0.1
-"""Seconds that an answer may wait for more input, unless told otherwise or from a file."""
+"""Seconds that an answer may wait for more input, unless --max-wait is given or INPUT is a file."""
 
 
 class UsageError(Exception):
-    """The command line is not as it must be."""
+    """Tell what is wrong with the command line."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,17 +67,17 @@ class _Parser(argparse.ArgumentParser):
 
 
 def takes(arguments: Sequence[str]) -> bool:
-    """Whether a command line of `sledgehammer` is for this module.
+    """Return whether this module runs a command line of `sledgehammer`.
 
-    It is, if it asks for `predict` with the directory of an exported model, and for nothing that
-    only AllenNLP has; or for the help of `predict`.
+    It runs `predict` with an exported model, unless there is an option that only AllenNLP has;
+    and it shows the help of `predict`.
     """
     if list(arguments[:1]) != ["predict"]:
         return False
     rest = arguments[1:]
     if "-h" in rest or "--help" in rest:
         return True
-    # "-o" may have its value right behind it.
+    # The value of "-o" may follow without a space.
     if any(a.split("=")[0] in ALLENNLP_ONLY or a.startswith("-o") for a in rest):
         return False
     try:
@@ -92,14 +92,14 @@ def main(arguments: Sequence[str]) -> int:
 
     # Returns
 
-    The exit code: 0 if every line has its answer, 1 for an error or if none has, 2 for a wrong
-    command line, 3 if some have none.
+    The exit code: 0 if every line has an answer, 1 for an error or if no line has one, 2 for a
+    wrong command line, 3 if some lines have none.
     """
     try:
         parsed = _parser().parse_args(list(arguments))
         settings = _settings(parsed)
         if parsed.silent and not parsed.output_file:
-            raise UsageError("--silent without --output-file: nobody would see the answers")
+            raise UsageError("--silent needs --output-file: nobody would see the answers")
     except UsageError as error:
         print(f"{PROG}: error: {error}; see {PROG} --help", file=sys.stderr)
         return 2
@@ -108,14 +108,14 @@ def main(arguments: Sequence[str]) -> int:
             raise EngineError(problem)
         return _predict(parsed, settings)
     except BrokenPipeError:
-        # Nobody reads on (`| head`). Python would complain when it flushes at its end.
+        # The reader has gone (`| head`). Python would complain when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
     except OSError as error:
-        named = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"{PROG}: error: {named}", file=sys.stderr)
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"{PROG}: error: {message}", file=sys.stderr)
         return 1
     except (EngineError, EOFError, lzma.LZMAError, zlib.error) as error:
         print(f"{PROG}: error: {error}", file=sys.stderr)
@@ -132,31 +132,33 @@ def _parser() -> _Parser:
     )
     parser.add_argument("directory", metavar="DIR", help="an exported model")
     parser.add_argument(
-        "input", metavar="INPUT", help="JSON lines (maybe .gz); - is standard input"
+        "input", metavar="INPUT", help="JSON lines (also .gz, .bz2, .xz); - is standard input"
     )
     parser.add_argument("--output-file", type=Path, metavar="FILE", help="appears when it is whole")
     parser.add_argument("--silent", action="store_true", help="print no answers")
     parser.add_argument("--batch-size", type=positive_int, default=BATCH_SIZE, metavar="N")
     _add_common(parser)
     _add_schedule(parser)
-    parser.add_argument("--verbose", action="store_true", help="show what libraries print, too")
+    parser.add_argument("--verbose", action="store_true", help="also show what libraries print")
     return parser
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    """What archives and exported models take."""
-    parser.add_argument("--threshold", type=float, metavar="T", help="of lines without their own")
+    """Add the options that both archives and exported models have."""
+    parser.add_argument(
+        "--threshold", type=float, metavar="T", help="for lines without a threshold of their own"
+    )
     parser.add_argument(
         "--predictor-args",
         default="",
         metavar="JSON",
-        help='or any settings: {"max_exit_layer": 3}',
+        help='any settings of the policy: {"max_exit_layer": 3}',
     )
     parser.add_argument(
         "--keep", action="append", default=[], metavar="FIELD",
-        help='a field of a line that its answer carries over, as "id" always is (repeatable)',
+        help='copy a field of each line to its answer, as "id" always is (repeatable)',
     )  # fmt: skip
-    parser.add_argument("--text-lines", action="store_true", help="a line is a text, and no JSON")
+    parser.add_argument("--text-lines", action="store_true", help="a line is plain text, not JSON")
 
 
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
@@ -165,11 +167,11 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--pool", action=argparse.BooleanOptionalAction,
-        help="whether texts that go on after an exit wait for others (default: as is faster)",
+        help="let texts that go on after an exit wait for others (default: whatever is faster)",
     )  # fmt: skip
     parser.add_argument(
         "--max-wait", type=_seconds, metavar="SECONDS",
-        help=f"answers don't wait longer for more input ({WAIT} unless INPUT is a file)",
+        help=f"the longest that an answer waits for more input ({WAIT} unless INPUT is a file)",
     )  # fmt: skip
 
 
@@ -181,30 +183,30 @@ def _seconds(text: str) -> float:
 
 
 def _settings(parsed: argparse.Namespace, archive: bool = False) -> Dict[str, Any]:
-    """What the options say of the policy's settings.
+    """Return the policy's settings that the options give.
 
     # Parameters
 
     archive : `bool`, optional (default = `False`)
-        Whether `--predictor-args` may have what else the predictor takes.
+        Whether `--predictor-args` may also have the other arguments of the predictor.
     """
-    text = parsed.predictor_args.strip()
+    predictor_args = parsed.predictor_args.strip()
     try:
-        given = json.loads(text) if text else {}
+        settings = json.loads(predictor_args) if predictor_args else {}
     except (ValueError, RecursionError) as error:
         raise UsageError(f"--predictor-args is not JSON: {error}") from error
-    known = set(settings_in(given, nulls=True)) if isinstance(given, dict) else set()
-    if not isinstance(given, dict) or (set(given) - known and not archive):
+    known = set(settings_in(settings, nulls=True)) if isinstance(settings, dict) else set()
+    if not isinstance(settings, dict) or (set(settings) - known and not archive):
         raise UsageError('--predictor-args takes settings of a policy: {"threshold": T}')
     if parsed.threshold is not None:
-        if given.get("threshold") is not None:
+        if settings.get("threshold") is not None:
             raise UsageError("--threshold and --predictor-args both give a threshold")
-        given["threshold"] = parsed.threshold
+        settings["threshold"] = parsed.threshold
     try:
-        check_for_some_policy(given)
+        check_for_some_policy(settings)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return given
+    return settings
 
 
 def _predict(parsed: argparse.Namespace, settings: Dict[str, Any]) -> int:
@@ -223,11 +225,11 @@ def _predict(parsed: argparse.Namespace, settings: Dict[str, Any]) -> int:
 
 
 def for_archives(arguments: Sequence[str]) -> List[str]:
-    """Return a command line of `predict` as AllenNLP's own command takes it.
+    """Return a command line of `predict` in the form that AllenNLP's own command takes.
 
     # Raises
 
-    `SystemExit` if it has an option that only exported models have, or one with a wrong value.
+    `SystemExit` for an option that only exported models have, or an invalid value of an option.
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     _add_common(parser)
@@ -238,12 +240,12 @@ def for_archives(arguments: Sequence[str]) -> List[str]:
             if getattr(parsed, name) is not None:
                 option = name.replace("_", "-")
                 raise UsageError(f"--{option} is for exported models (sledgehammer export)")
-        given = _settings(parsed, archive=True)
+        predictor_args = _settings(parsed, archive=True)
     except UsageError as error:
         print(f"{PROG}: error: {error}; see {PROG} --help", file=sys.stderr)
         raise SystemExit(2) from error
     if parsed.keep:
-        given["keep"] = [*given.get("keep", []), *parsed.keep]
+        predictor_args["keep"] = [*predictor_args.get("keep", []), *parsed.keep]
     if parsed.text_lines:
-        given["text_lines"] = True
-    return [*rest, "--predictor-args", json.dumps(given)] if given else rest
+        predictor_args["text_lines"] = True
+    return [*rest, "--predictor-args", json.dumps(predictor_args)] if predictor_args else rest

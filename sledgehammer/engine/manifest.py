@@ -1,11 +1,11 @@
-"""What the directory of an exported model holds, and whether it is whole.
+"""Read and write the manifest of an exported model, and check that its directory is whole.
 
-engine.json    this manifest
+engine.json    the manifest
 config.json    the archive's config
-transformer/   tokenizer and the transformer's config
+transformer/   the tokenizer and the transformer's config
 chosen.json    what the policy's setting was chosen for, if that is known
-seen.json      fingerprints of the rows that had a part in the model
-segments/      one graph an exit: the layers since the last exit, and its head
+seen.json      fingerprints of the rows that the model was trained, calibrated or tuned on
+segments/      a graph for each exit: the layers since the exit before, and the exit's head
 """
 
 import dataclasses
@@ -21,28 +21,28 @@ from sledgehammer.policies import CHOICE, Choice, Conditions
 
 MANIFEST = "engine.json"
 FORMAT = 3
-"""Goes up when older code could not read what newer code writes. 1 had a threshold for a policy;
-up to 2 there was no checksum of the manifest itself."""
+"""Goes up when older code could not read what newer code writes. Format 1 had a threshold instead
+of a policy; format 2 had no checksum of the manifest itself."""
 
 CHECKSUM = "sha256"
 """The entry with the manifest's own checksum, over all other entries."""
 
 TOKENIZER = "transformer/tokenizer.json"
 
-_ALSO_READ = ("config.json", "seen.json", CHOICE)
-"""Files that AllenNLP's commands read where they are there."""
+_OPTIONAL_FILES = ("config.json", "seen.json", CHOICE)
+"""Files that AllenNLP's commands read if they are there."""
 
-_LARGEST = 1 << 26
-"""Bytes that a manifest may have."""
+_LARGEST_MANIFEST = 1 << 26
+"""The most bytes that a manifest may have."""
 
 
 class EngineError(ValueError):
-    """Something is wrong with an exported model or with what it was given."""
+    """Tell that something is wrong with an exported model, or with the input it was given."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The description of an exported model.
+    """Describe an exported model.
 
     # Parameters
 
@@ -58,7 +58,7 @@ class Manifest:
         The graph of each exit, as a path within the directory.
     labels : `List[str]`
     temperatures : `List[float]`
-        One an exit.
+        The temperature of each exit.
     policy : `Dict[str, Any]`
         The config of the policy, with its default settings.
     inputs : `List[str]`
@@ -66,22 +66,22 @@ class Manifest:
     fields : `List[str]`
         The names of the texts in a JSON line: one, or two for pairs.
     max_length : `int`
-        Word pieces, special tokens included.
+        The most word pieces of a row, special tokens included.
     pad_token_id : `int`
     source : `Dict[str, Any]`
         The archive: its path, the SHA-256 of its weights, and their fingerprint.
     versions : `Dict[str, str]`
-        Of the libraries that wrote the directory.
+        The versions of the libraries that wrote the directory.
     signals : `List[str]`, optional
-        What the segments tell for the policy: `certainty`, `depth`.
+        Which signals the segments compute for the policy: `certainty`, `depth`.
     exit_shares : `List[List[float]]`, optional
-        What a budget goes by (see `policies.exit_shares`); empty if it is not known.
+        The table that a budget looks up (see `policies.exit_shares`); empty if it is not known.
     activation_scales : `str`, optional
-        What shares a scale of the activations in int8: a `"token"`; the `"model"`, whose ranges
-        were fixed when it was exported; or a `"batch"`, where a text's answer may depend on its
-        neighbours (that is `int8-dynamic`). Empty for other precisions.
+        What has a scale of its own for int8 activations: each `"token"`; the `"model"`, if the
+        ranges were fixed when it was exported; or each `"batch"`, so that a text's answer may
+        depend on its neighbours (that is `int8-dynamic`). Empty for other precisions.
     timings : `Dict[str, Any]`, optional
-        What `export --precision auto` measured before it chose; empty if it was not asked to.
+        What `export --precision auto` measured before it chose; empty for other exports.
     files : `Dict[str, Dict[str, Any]]`
         Bytes and SHA-256 of every other file, by its path.
     """
@@ -108,16 +108,16 @@ class Manifest:
 
     @property
     def number_format(self) -> str:
-        """What the graphs compute in; float32 is the same in every runtime."""
+        """Return the number format of the graphs; float32 is the same in every runtime."""
         return "float32" if self.precision == "fp32" else f"{self.runtime} {self.precision}"
 
     def conditions(self, policy: Optional[Dict[str, Any]] = None) -> Conditions:
-        """Return what a choice of the policy's setting depends on.
+        """Return the conditions under which a choice of the policy's setting holds.
 
         # Parameters
 
         policy : `Dict[str, Any]`, optional
-            The config of what decides, if that is not the model's own policy.
+            The config of the policy that decides, if that is not the model's own policy.
         """
         return Conditions(
             self.policy if policy is None else policy,
@@ -143,15 +143,15 @@ def read_choice(directory: Path) -> Optional[Choice]:
 
 
 def is_engine(path: "str | Path") -> bool:
-    """Whether this is the directory of an exported model, whole or not."""
+    """Return whether a path is the directory of an exported model, whole or not."""
     try:
         return (Path(path) / MANIFEST).is_file()
-    except OSError:  # no path at all: too long, say
+    except OSError:  # it can't be a path, because it is too long, for example
         return False
 
 
 def write(directory: Path, manifest: Manifest) -> None:
-    """Write the manifest of a directory that has all its other files."""
+    """Write the manifest of a directory in which all other files are written already."""
     files = {
         str(path.relative_to(directory)): {
             "bytes": path.stat().st_size,
@@ -165,19 +165,19 @@ def write(directory: Path, manifest: Manifest) -> None:
 
 
 def sealed(content: Dict[str, Any]) -> Dict[str, Any]:
-    """Return the entries of a manifest with the checksum that they need."""
-    bare = {name: value for name, value in content.items() if name != CHECKSUM}
-    canonical = json.dumps(bare, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return {**bare, CHECKSUM: hashlib.sha256(canonical.encode()).hexdigest()}
+    """Return the entries of a manifest, with their checksum."""
+    entries = {name: value for name, value in content.items() if name != CHECKSUM}
+    canonical = json.dumps(entries, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return {**entries, CHECKSUM: hashlib.sha256(canonical.encode()).hexdigest()}
 
 
 def read(directory: Path) -> Manifest:
-    """Return the manifest of a directory whose files are all as they were written.
+    """Return the manifest of a directory, once all files are known to be as they were written.
 
     # Raises
 
-    `EngineError` if there is none, it is of another format, an entry is not what it may be, or it
-    or a file is missing or changed.
+    `EngineError` if there is no manifest, it has an unknown format or an invalid entry, or it or
+    another file is missing or has changed.
     """
     file = directory / MANIFEST
     content = _content(directory)
@@ -196,9 +196,9 @@ def read(directory: Path) -> Manifest:
 
 
 def _named_by_kind(manifest: Manifest) -> Manifest:
-    """Say which kind of int8 it is, where an older version did not.
+    """Name the kind of int8, which older versions did not record.
 
-    There, int8 in ONNX Runtime had one scale for the activations of a whole batch.
+    In those, int8 in ONNX Runtime had one scale for the activations of a whole batch.
     """
     if manifest.precision != "int8" or manifest.activation_scales:
         return manifest
@@ -209,33 +209,35 @@ def _named_by_kind(manifest: Manifest) -> Manifest:
 
 def _content(directory: Path) -> Dict[str, Any]:
     file = directory / MANIFEST
-    if not is_engine(directory):  # what is no regular file may never end
-        raise EngineError(f"{directory} is no exported model: it has no {MANIFEST}")
+    if not is_engine(directory):  # reading a device or a FIFO might never end
+        raise EngineError(f"{directory} is not an exported model: it has no {MANIFEST}")
     try:
-        if file.stat().st_size > _LARGEST:
-            raise ValueError(f"it is larger than {_LARGEST} bytes")
+        if file.stat().st_size > _LARGEST_MANIFEST:
+            raise ValueError(f"it is larger than {_LARGEST_MANIFEST} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise EngineError(f"cannot read {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise EngineError(f"{file} is damaged: {error}") from error
     if not isinstance(content, dict):
-        raise EngineError(f"{file} is damaged: it is no object")
+        raise EngineError(f"{file} is damaged: it is not a JSON object")
     return content
 
 
 def _upgrade(content: Dict[str, Any], file: Path) -> None:
-    """Check the entries that say how the others are to be read, and take them out."""
+    """Check and remove the entries for format and checksum, and adapt those of older formats."""
     version = content.pop("format", None)
     if version == FORMAT:
         checksum = content.pop(CHECKSUM, None)
         if checksum != sealed({"format": FORMAT, **content})[CHECKSUM]:
-            raise EngineError(f"{file} is damaged: it is not what was written; export it again")
+            raise EngineError(
+                f"{file} is damaged: it has changed since it was written; export the model again"
+            )
     elif version == 1:
         content["policy"] = {"type": "confidence", "threshold": content.pop("threshold", None)}
     elif version != 2:
         raise EngineError(
-            f"{file} is of format {_shown(version)}, this version of sledgehammer reads formats "
+            f"{file} has format {_shown(version)}, but this version of sledgehammer reads formats "
             f"1 to {FORMAT}: export the archive again"
         )
 
@@ -245,6 +247,7 @@ def _shown(version: Any) -> str:
 
 
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -253,7 +256,7 @@ def sha256(path: Path) -> str:
 
 
 def _check_files(directory: Path, manifest: Manifest) -> None:
-    present = {name for name in _ALSO_READ if os.path.lexists(directory / name)}
+    present = {name for name in _OPTIONAL_FILES if os.path.lexists(directory / name)}
     unlisted = {*manifest.segments, TOKENIZER, *present} - set(manifest.files)
     if unlisted:
         raise EngineError(f"{directory / MANIFEST} does not list {', '.join(sorted(unlisted))}")
@@ -263,8 +266,11 @@ def _check_files(directory: Path, manifest: Manifest) -> None:
         if not os.path.realpath(path).startswith(os.path.join(root, "")):
             raise EngineError(f"{directory / MANIFEST} names a file outside of it: {name}")
         if not os.path.isfile(path):
-            raise EngineError(f"{directory} is incomplete: {name} is missing; export it again")
+            raise EngineError(
+                f"{directory} is incomplete: {name} is missing; export the model again"
+            )
         if path.stat().st_size != expected["bytes"] or sha256(path) != expected["sha256"]:
             raise EngineError(
-                f"{directory} is damaged: {name} is not what was written; export it again"
+                f"{directory} is damaged: {name} has changed since it was written; export the "
+                "model again"
             )

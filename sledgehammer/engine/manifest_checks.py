@@ -1,4 +1,4 @@
-"""The shape and range of every field of an exported model's manifest."""
+"""Check the type and the range of every field of an exported model's manifest."""
 
 import math
 import re
@@ -11,17 +11,17 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 PRECISIONS = ("fp32", "bf16", "int8", "int8-dynamic")
 ACTIVATION_SCALES = ("", "token", "model", "batch")
 SIGNALS = ("certainty", "depth")
-LONGEST = 1 << 20
-"""No model takes as many word pieces, has as many layers, or as many labels."""
+LIMIT = 1 << 20
+"""Numbers and lengths of lists are below this: no model has as many pieces, layers or labels."""
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def problem_in(fields: Mapping[str, Any]) -> str:
-    """Return what is wrong with the fields of a `Manifest`, or an empty text."""
-    for name, (is_right, wanted) in _FIELDS.items():
-        if not is_right(fields[name]):
-            return f"{name} must be {wanted}, got {_shown(fields[name])}"
+    """Return what is wrong with the fields of a `Manifest`, or an empty string."""
+    for name, (is_valid, expected) in _FIELDS.items():
+        if not is_valid(fields[name]):
+            return f"{name} must be {expected}, got {_shown(fields[name])}"
     return _disagreement(fields)
 
 
@@ -31,20 +31,22 @@ def _disagreement(fields: Mapping[str, Any]) -> str:
         return f"exit_layers must lie below full_layers, {fields['full_layers']}, got {layers}"
     for name in ("segments", "temperatures"):
         if len(fields[name]) != len(layers):
-            return f"{name} must be one an exit: {len(layers)}, got {len(fields[name])}"
+            return (
+                f"{name} must have an entry for each exit: {len(layers)}, got {len(fields[name])}"
+            )
     if any(len(row) != 1 + len(layers) for row in fields["exit_shares"]):
         return f"exit_shares must have rows of {1 + len(layers)} numbers"
     return ""
 
 
 def _shown(value: Any) -> str:
-    # Not `repr` of the whole: a manifest may be nested as deep as JSON can be.
+    # Not `repr` of the whole value: a manifest may be nested as deeply as JSON can be.
     kinds = {list: "a list", dict: "an object"}
     return next((word for kind, word in kinds.items() if isinstance(value, kind)), f"{value!r:.80}")
 
 
 def _is_whole(value: Any, low: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value < LONGEST
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value < LIMIT
 
 
 def _is_number(value: Any) -> bool:
@@ -57,16 +59,18 @@ def _is_name(value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    """Whether this is a path of a file below the directory; links are looked at elsewhere."""
+    """Return whether this is a plain relative path; `manifest` checks where it leads."""
     return _is_name(value) and "\\" not in value and str(PurePosixPath(value)) == value
 
 
-def _all_different(is_right: Callable[[Any], bool], least: int = 1) -> Callable[[Any], bool]:
+def _all_different(is_valid: Callable[[Any], bool], least: int = 1) -> Callable[[Any], bool]:
+    """Return a check for lists of at least so many different, valid values."""
+
     def check(value: Any) -> bool:
         return (
             isinstance(value, list)
-            and least <= len(value) < LONGEST
-            and all(map(is_right, value))
+            and least <= len(value) < LIMIT
+            and all(map(is_valid, value))
             and len(set(value)) == len(value)
         )
 
@@ -74,8 +78,8 @@ def _all_different(is_right: Callable[[Any], bool], least: int = 1) -> Callable[
 
 
 def _are_layers(value: Any) -> bool:
-    different = _all_different(lambda layer: _is_whole(layer, 0))
-    return different(value) and sorted(value) == value
+    are_different = _all_different(lambda layer: _is_whole(layer, 0))
+    return are_different(value) and sorted(value) == value
 
 
 def _are_temperatures(value: Any) -> bool:
@@ -83,7 +87,7 @@ def _are_temperatures(value: Any) -> bool:
 
 
 def _are_shares(value: Any) -> bool:
-    """Rows of a threshold and the share that each exit answers at it."""
+    """Return whether these are rows of a threshold and the share that each exit answers at it."""
     rows: List[Any] = value if isinstance(value, list) else [None]
     return all(isinstance(row, list) and len(row) > 1 and _is_share_row(row) for row in rows)
 
@@ -93,6 +97,8 @@ def _is_share_row(row: List[Any]) -> bool:
 
 
 def _is_object(is_key: Callable[[Any], bool], is_value: Callable[[Any], bool]) -> Any:
+    """Return a check for objects with valid keys and values."""
+
     def check(value: Any) -> bool:
         return (
             isinstance(value, dict)

@@ -1,4 +1,4 @@
-"""The entries of a stream, and where they come from: an iterator, or a thread that reads ahead."""
+"""Supply the entries of a stream, from an iterator or from a thread that reads ahead."""
 
 import queue
 import threading
@@ -10,15 +10,16 @@ from sledgehammer.engine.tokenizer import Text
 
 @dataclass(frozen=True)
 class Item:
-    """A text of a stream that has settings of its own.
+    """Hold a text of a stream that has settings of its own.
 
     # Parameters
 
     text : `Text`
     threshold : `float`, optional
-        In [0, 1], if the policy has one.
+        The threshold, in [0, 1], if the policy has one.
     settings : `Mapping[str, Any]`, optional
-        The policy's others, by name; or all of them as `RowSettings`, which have been checked.
+        Other settings of the policy, by name; or all of them as `RowSettings`, which have been
+        checked.
     """
 
     text: Text
@@ -26,8 +27,8 @@ class Item:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def given(self) -> Mapping[str, Any]:
-        """All settings that it has."""
+    def all_settings(self) -> Mapping[str, Any]:
+        """Return the settings, the threshold among them."""
         if self.threshold is None:
             return self.settings
         return {**self.settings, "threshold": self.threshold}
@@ -35,7 +36,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Known:
-    """In the place of a text: an answer that is known without the model, such as an error."""
+    """Take the place of a text whose answer is known without the model, such as an error."""
 
     answer: Dict[str, Any]
 
@@ -45,27 +46,27 @@ Entry = Union[Text, Item, Known]
 
 @dataclass(frozen=True)
 class End:
-    """There is nothing more, because of an error or because that was all."""
+    """Tell that there are no more entries: that was all, or reading them raised an error."""
 
     error: Optional[BaseException] = None
 
 
 class Stalled:
-    """There is nothing yet."""
+    """Tell that there is no entry yet."""
 
 
 class Source(Protocol):
-    """Something to read entries from."""
+    """Supply entries, one at a time."""
 
     def get(self, seconds: Optional[float]) -> Any:
-        """The next entry; `End()` after the last; `Stalled()` if there is none for so long."""
+        """Return the next entry, `Stalled()` if none comes within so many seconds, or `End()`."""
 
     def close(self) -> None:
-        """Nothing more will be read."""
+        """Stop reading: nobody will ask for another entry."""
 
 
 class Direct:
-    """Reads when asked to, however long it takes."""
+    """Read an entry when it is asked for, however long that takes."""
 
     def __init__(self, entries: Iterable[Any]) -> None:
         self._entries = iter(entries)
@@ -83,29 +84,29 @@ class Direct:
 
 
 class Ahead:
-    """Reads in a thread of its own, which ends after `close` when the next entry has come.
+    """Read ahead in a thread, which ends once the next entry after `close` has come.
 
     # Parameters
 
     entries : `Iterable[Any]`
     limit : `int`
-        At most so many entries are read and not asked for yet.
+        At most so many entries are read before somebody asks for them.
     """
 
     THREAD = "sledgehammer-reader"
 
     def __init__(self, entries: Iterable[Any], limit: int) -> None:
-        # One entry more is in the hands of the thread when the queue is full.
+        # When the queue is full, the thread holds one more entry.
         self._entries: queue.Queue[Any] = queue.Queue(max(1, limit - 1))
         self._closed = threading.Event()
-        # A daemon: a process can end though its input does not.
+        # A daemon, so that the process can end even if its input does not.
         threading.Thread(target=self._read, args=(entries,), name=self.THREAD, daemon=True).start()
 
     def get(self, seconds: Optional[float]) -> Any:
         try:
             if seconds is not None and seconds <= 0:
                 return self._entries.get_nowait()
-            # Longer than a century, say, is no number of seconds for a lock.
+            # Locks refuse to wait for longer than this, a few hundred years.
             longest = None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
             return self._entries.get(timeout=longest)
         except queue.Empty:
@@ -113,7 +114,7 @@ class Ahead:
 
     def close(self) -> None:
         self._closed.set()
-        # A thread that waits for room in the queue gets it, and then sees that it is closed.
+        # A thread that waits for room in the queue now gets it, and then sees the flag.
         try:
             while True:
                 self._entries.get_nowait()

@@ -186,7 +186,7 @@ class Scorer:
         else:
             item = entry if isinstance(entry, Item) else Item(entry)
             try:
-                settings = self._policy.settings_for(item.given)
+                settings = self._policy.settings_for(item.all_settings)
             except ValueError as error:
                 raise EngineError(str(error)) from error
             self._block.append((number, self._runner.tokenizer.checked(item.text, number)))

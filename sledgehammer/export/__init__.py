@@ -1,1 +1,1 @@
-"""Writing the directories that `sledgehammer.engine` reads."""
+"""Write the directories that `sledgehammer.engine` reads."""

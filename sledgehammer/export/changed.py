@@ -1,4 +1,4 @@
-"""A copy of an exported model that stops otherwise."""
+"""Write a copy of an exported model that has another policy."""
 
 import dataclasses
 import json
@@ -14,11 +14,12 @@ from sledgehammer.model.chosen_setting import choice_bytes
 from sledgehammer.policies import CHOICE, Choice
 from sledgehammer.support.files import no_folder_for, replacing_folder
 
-_ABOUT_THE_OLD_POLICY = "verification.json"
+_VERIFICATION = "verification.json"
+"""The report of `export --verify`, which holds for the old policy alone."""
 
 
 def check_directory(target: Path, force: bool) -> None:
-    """Raise a `ConfigurationError` if no exported model may be written to `target`."""
+    """Raise a `ConfigurationError` if an exported model must not be written to `target`."""
     if problem := no_folder_for(target):
         raise ConfigurationError(problem)
     if not target.exists():
@@ -27,7 +28,7 @@ def check_directory(target: Path, force: bool) -> None:
         raise ConfigurationError(f"{str(target)!r} exists: give another name, or --force")
     if not is_engine(target):
         raise ConfigurationError(
-            f"{str(target)!r} is no exported model, so that --force does not replace it"
+            f"{str(target)!r} is not an exported model, so --force does not replace it"
         )
 
 
@@ -35,7 +36,7 @@ def write_with_choice(
     source: Path,
     target: Path,
     policy: Dict[str, Any],
-    seen: Dict[str, List[int]],
+    seen_rows: Dict[str, List[int]],
     choice: Choice,
     overwrite: bool = True,
 ) -> None:
@@ -45,15 +46,15 @@ def write_with_choice(
 
     source : `Path`
     target : `Path`
-        See `check_directory`; it may be the same. It appears when it is whole.
+        See `check_directory`; it may be the source itself. It appears when it is whole.
     policy : `Dict[str, Any]`
         The policy's config.
-    seen : `Dict[str, List[int]]`
-        Fingerprints, as of `SeenRows.as_lists`.
+    seen_rows : `Dict[str, List[int]]`
+        Fingerprints of rows, as `SeenRows.as_lists` returns them.
     choice : `Choice`
         What the policy's setting was chosen for.
     overwrite : `bool`, optional (default = `True`)
-        Whether a model that has appeared at `target` meanwhile is replaced.
+        Whether to replace a model that another process has written to `target` in the meantime.
 
     # Raises
 
@@ -64,10 +65,10 @@ def write_with_choice(
     except EngineError as error:
         raise ConfigurationError(str(error)) from error
     with replacing_folder(target, overwrite) as folder:
-        left_out = shutil.ignore_patterns(MANIFEST, _ABOUT_THE_OLD_POLICY)
+        left_out = shutil.ignore_patterns(MANIFEST, _VERIFICATION)
         shutil.copytree(source, folder, ignore=left_out, dirs_exist_ok=True)
         config = folder / "config.json"
         config.write_bytes(changed_config(config.read_bytes(), policy))
-        (folder / "seen.json").write_text(json.dumps(seen), encoding="utf-8")
+        (folder / "seen.json").write_text(json.dumps(seen_rows), encoding="utf-8")
         (folder / CHOICE).write_bytes(choice_bytes(choice))
         write(folder, dataclasses.replace(manifest, policy=policy))

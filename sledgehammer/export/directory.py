@@ -1,4 +1,4 @@
-"""A whole exported model, from an archive."""
+"""Write a whole exported model from an archive."""
 
 import importlib.util
 import json
@@ -41,33 +41,33 @@ RUNTIMES = {"onnx": ["fp32", "int8", "int8-dynamic"], "openvino": ["fp32", "bf16
 """The precisions that each runtime has on a CPU."""
 
 PRECISIONS = ["fp32", "bf16", "int8", "int8-dynamic"]
-"""All that a runtime has."""
+"""All precisions that some runtime has."""
 
 ACTIVATION_SCALES = {
     ("onnx", "int8"): "token",
     ("onnx", "int8-dynamic"): "batch",
     ("openvino", "int8"): "model",
 }
-"""What shares a scale of the activations; see `Manifest`."""
+"""What has a scale of its own for the activations; see `Manifest`."""
 
 TOLERANCE = 1e-3
-"""How far the logits of a float32 engine may be from the archive's."""
+"""How much the logits of a float32 engine may differ from the archive's."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """How the segments are written.
+    """Say in which format the segments are written.
 
     # Parameters
 
     runtime : `str`
         A key of `RUNTIMES`.
     precision : `str`
-        One of its values there.
+        One of the precisions of that runtime.
 
     # Raises
 
-    `ConfigurationError` for what there is not.
+    `ConfigurationError` if the runtime does not have the precision.
     """
 
     runtime: str
@@ -94,12 +94,12 @@ class Format:
 
     @property
     def needs_calibration(self) -> bool:
-        """Whether ranges of activations must be taken from data."""
+        """Return whether the ranges of the activations must be measured on data."""
         return self.activation_scales == "model"
 
     @property
     def activation_scales(self) -> str:
-        """What shares a scale of the activations; empty if it is not in int8."""
+        """Return what has a scale of its own for the activations; empty if they are not int8."""
         return ACTIVATION_SCALES.get((self.runtime, self.precision), "")
 
 
@@ -116,20 +116,22 @@ def export(
     # Parameters
 
     archive : `str`
-        Where `opened` came from.
+        The archive that `opened` is from.
     calibration : `List[TokenTensors]`, optional
         Batches of tokens; see `Format.needs_calibration`.
     without_exits : `bool`, optional (default = `False`)
-        Write the full model as one graph, whose answers are nobody's: only its speed counts.
+        Write the full model as one graph. Its answers mean nothing, only its speed is of interest.
 
     # Raises
 
-    `ConfigurationError` if the model can't be exported, or a float32 engine does not give what
-    the archive gives.
+    `ConfigurationError` if the model can't be exported, or if a float32 engine computes other
+    logits than the archive.
     """
     model, reader = opened
     if not isinstance(model, MultiExitClassifier):
-        raise ConfigurationError(f"{archive!r} is exported already: give the archive it is from")
+        raise ConfigurationError(
+            f"{archive!r} is exported already: give the archive that it is from"
+        )
     policy = ConfidencePolicy() if without_exits else model.policy
     if unready := policy.unready():
         raise ConfigurationError(unready)
@@ -168,20 +170,20 @@ def describe(
     exits: slice = slice(None),
     **written: Any,
 ) -> Manifest:
-    """The manifest of a model.
+    """Return the manifest of a model.
 
     # Parameters
 
     inputs : `List[str]`
         What the first segment takes.
     exits : `slice`, optional
-        Those that there are.
+        The exits that are exported.
     written : `Any`
-        What a `Manifest` says of how the segments were written.
+        Fields of `Manifest` that say how the segments were written.
     """
     model, reader = opened
-    whole = exits == slice(None)
-    shares = model.shares_on_host() if whole else None
+    has_all_exits = exits == slice(None)
+    shares = model.shares_on_host() if has_all_exits else None
     return Manifest(
         exit_layers=model.exit_layers[exits],
         full_layers=model.full_layers,
@@ -199,7 +201,7 @@ def describe(
 
 
 def range_batches(opened: Opened, rows: Sequence[Row], count: int = 300) -> List[TokenTensors]:
-    """Some of the rows, one a batch, to take the ranges of activations from."""
+    """Return batches of one row each, on which to measure the ranges of the activations."""
     step = max(1, len(rows) // count)
     chosen = rows[::step][:count]
     return [tokens for tokens, _ in token_batches(opened.reader, chosen, batch_size=1)]
@@ -208,10 +210,10 @@ def range_batches(opened: Opened, rows: Sequence[Row], count: int = 300) -> List
 def random_tokens(
     model: MultiExitClassifier, inputs: Sequence[str], rows: int = 32, longest: int = 24
 ) -> TokenTensors:
-    """Rows of random word pieces and lengths, each tensor of shape (rows, tokens)."""
+    """Return rows of random word pieces and lengths: tensors of shape (rows, tokens)."""
     generator = random.Random(0)
     config = model.encoder.transformer.config
-    # RoBERTa's positions are counted from the padding token: two of them are no positions.
+    # RoBERTa counts positions from the padding token on: the first two can't be used.
     longest = min(longest, config.max_position_embeddings - 2)
     lengths = torch.tensor([longest, *(generator.randint(2, longest) for _ in range(rows - 1))])
     mask = torch.arange(longest)[None, :] < lengths[:, None]
@@ -235,8 +237,8 @@ def _write_segments(
     calibration: Optional[List[TokenTensors]],
 ) -> List[str]:
     names = []
-    few = {name: tensor[:3] for name, tensor in examples.items()}
-    batches = [few, *(calibration or [])]
+    traced_rows = {name: tensor[:3] for name, tensor in examples.items()}
+    batches = [traced_rows, *(calibration or [])]
     suffix = {"onnx": ".onnx", "openvino": ".xml"}[format.runtime]
     for segment, inputs in Tqdm.tqdm(walk(segments, batches), "exporting", total=len(segments)):
         name = f"segments/exit_{segment.head.layer}{suffix}"
@@ -250,7 +252,7 @@ def _write_segments(
 
 
 def _copy_from_archive(archive: str, folder: Path, policy: Dict[str, Any]) -> None:
-    """The config and the tokenizer, and nothing else of what an archive may hold."""
+    """Copy the config and the tokenizer, and nothing else that an archive may hold."""
     (folder / "config.json").write_bytes(
         changed_config(read_member(archive, "config.json"), policy)
     )
@@ -264,13 +266,13 @@ def _copy_from_archive(archive: str, folder: Path, policy: Dict[str, Any]) -> No
 def _versions(format: Format) -> Dict[str, str]:
     libraries = ["torch", "transformers", "tokenizers", "onnx"]
     libraries += {"onnx": ["onnxruntime"], "openvino": ["openvino", "nncf"]}[format.runtime]
-    found: Dict[str, Any] = {"sledgehammer": __version__}
+    versions: Dict[str, Any] = {"sledgehammer": __version__}
     for library in libraries:
         try:
-            found[library] = version(library)
+            versions[library] = version(library)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _check_logits(model: MultiExitClassifier, engine: Engine, tokens: TokenTensors) -> None:
@@ -278,9 +280,9 @@ def _check_logits(model: MultiExitClassifier, engine: Engine, tokens: TokenTenso
         expected = model.runner.run_all_exits(tokens)
     logits, signals = engine.run_all_exits({k: v.numpy() for k, v in tokens.items()})
     difference = float((expected.logits.cpu() - torch.from_numpy(logits)).abs().max())
-    for name, got in signals.items():
-        signal = expected.signals[name].cpu() - torch.from_numpy(got)
-        difference = max(difference, float(signal.abs().max()))
+    for name, signal in signals.items():
+        signal_difference = expected.signals[name].cpu() - torch.from_numpy(signal)
+        difference = max(difference, float(signal_difference.abs().max()))
     if not difference <= TOLERANCE:
         raise ConfigurationError(
             f"the exported graphs do not compute what the model does: on random word pieces the "

@@ -1,4 +1,4 @@
-"""An archive's own model behind the interface of exported ones: for streams, with pools."""
+"""Run an archive's model behind the interface of exported models, for streams with pools."""
 
 from typing import List, Sequence
 
@@ -16,9 +16,9 @@ from sledgehammer.support.owned import scratch_folder
 
 
 class TorchSegments:
-    """The layers and exits of a model, in eager PyTorch and float32.
+    """Run the layers and exits of a model, in eager PyTorch and float32.
 
-    On a GPU the states of the rows that go on come to the host and go back at every exit.
+    On a GPU, the states of the rows that go on travel to the host and back at every exit.
 
     # Parameters
 
@@ -33,20 +33,20 @@ class TorchSegments:
     def run(self, position: int, inputs: Arrays) -> Arrays:
         """See `engine.runtimes.Segments`."""
         segment = self._segments[position]
-        given = [torch.from_numpy(inputs[name]).to(self._device) for name in segment.inputs]
+        tensors = [torch.from_numpy(inputs[name]).to(self._device) for name in segment.inputs]
         with torch.no_grad():
-            found = segment(*given)
-        return named(segment.outputs, [tensor.cpu().numpy() for tensor in found])
+            outputs = segment(*tensors)
+        return named(segment.outputs, [tensor.cpu().numpy() for tensor in outputs])
 
 
 def eager_engine(opened: Opened) -> Engine:
-    """An engine that runs an archive's model as it is, without exporting anything.
+    """Return an engine that runs an archive's model as it is, without exporting anything.
 
     # Parameters
 
     opened : `Opened`
-        An archive's model, not an exported one's; the engine shares its weights, on their device.
-        Later changes of its policy are not seen.
+        The model of an archive, not an exported one. The engine shares its weights, on their
+        device, but ignores later changes of its policy.
     """
     model, reader = opened
     assert isinstance(model, MultiExitClassifier), "exported models have engines of their own"

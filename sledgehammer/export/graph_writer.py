@@ -1,4 +1,4 @@
-"""New nodes and constants for an ONNX graph that is being rewritten."""
+"""Replace the nodes and constants of an ONNX graph."""
 
 from typing import Any, Dict, List, Optional, Sequence, Set
 
@@ -10,7 +10,7 @@ MICROSOFT = "com.microsoft"
 
 
 class GraphWriter:
-    """Collects the nodes that a graph is to have in the place of its own.
+    """Collect new nodes, which then replace those of a graph.
 
     # Parameters
 
@@ -35,7 +35,7 @@ class GraphWriter:
         kept = [c for name, c in self._constants.items() if name in used]
         del graph.initializer[:]
         graph.initializer.extend(kept)
-        # What is known of the shapes was of the old nodes.
+        # The recorded shapes are those of the old nodes.
         del graph.value_info[:]
 
     def _add(self, node: Any) -> None:
@@ -70,12 +70,12 @@ class GraphWriter:
         outputs: Optional[List[str]] = None,
         **attributes: Any,
     ) -> str:
-        """Add a node with one output, named after the old one that it belongs to."""
+        """Add a node with one output, named after the old node that it replaces a part of."""
         from onnx import helper
 
         self._count += 1
-        place = near.name if near is not None and near.name else "/rowwise"
-        name = f"{place}/{operator}_{self._count}"
+        prefix = near.name if near is not None and near.name else "/rowwise"
+        name = f"{prefix}/{operator}_{self._count}"
         outputs = outputs or [f"{name}_output"]
         self._add(helper.make_node(operator, inputs, outputs, name, **attributes))
         return outputs[0]

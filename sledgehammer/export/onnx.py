@@ -1,4 +1,4 @@
-"""Segments as ONNX graphs: traced, fused, quantised."""
+"""Write segments as ONNX graphs: traced, fused, quantised."""
 
 import contextlib
 import io
@@ -13,22 +13,22 @@ from torch import Tensor
 
 from sledgehammer.engine.runtimes import HEADS
 from sledgehammer.export.rowwise import write_rowwise
-from sledgehammer.export.segments import PIECES, Segment
+from sledgehammer.export.segments import TOKEN_ARRAYS, Segment
 
 OPSET = 17
 
 
 def write_graph(segment: Segment, example: Dict[str, Tensor], target: Path) -> None:
-    """Trace a segment into an ONNX file in which rows and tokens are free.
+    """Trace a segment into an ONNX file that takes any number of rows and tokens.
 
     # Parameters
 
     example : `Dict[str, Tensor]`
-        Inputs of some rows, of more than one token each, with padding.
+        Inputs of several rows of more than one token each, with padding.
     """
     outputs = segment.outputs
     axes = {name: _axes(name) for name in [*segment.inputs, *outputs]}
-    # The patterns that the fusions of ONNX Runtime look for are those of the tracing exporter.
+    # ONNX Runtime fuses the patterns that the tracing exporter writes.
     options: Dict[str, Any] = {} if _is_old_torch() else {"dynamo": False}
     with quietly():
         torch.onnx.export(
@@ -48,7 +48,7 @@ def fuse(graph: Path, target: Path, heads: int, hidden_size: int) -> Dict[str, i
 
     # Returns
 
-    How many there are of each fused operator.
+    The number of operators of each fused kind.
     """
     from onnxruntime.transformers import optimizer
     from onnxruntime.transformers.fusion_options import FusionOptions
@@ -67,7 +67,7 @@ def fuse(graph: Path, target: Path, heads: int, hidden_size: int) -> Dict[str, i
 
 
 def head_nodes(graph: Path) -> List[str]:
-    """The names of the operators that decide: see `HEADS`."""
+    """Return the names of the operators of an exit's head; see `HEADS`."""
     import onnx
 
     nodes = onnx.load(str(graph), load_external_data=False).graph.node
@@ -75,16 +75,17 @@ def head_nodes(graph: Path) -> List[str]:
 
 
 def quantise(graph: Path, target: Path) -> None:
-    """Weights in int8 with a scale a channel; activations are scaled as they come, batch by batch.
+    """Quantise weights to int8, with a scale for each channel; scale activations for each batch.
 
-    So a text's answer may depend on its neighbours: see `rowwise` for int8 without that.
+    So a text's answer may depend on its neighbours in the batch: `rowwise` writes int8 without
+    that.
 
-    The heads stay in float32: they are next to nothing, and the decisions hang on them.
+    The heads stay in float32: they cost next to nothing, and the decisions depend on them.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    # A Gemm is made a MatMul of another name before it is quantised.
+    # The quantiser first turns a Gemm into a MatMul, which has another name.
     heads = head_nodes(graph)
     with quietly():
         quantize_dynamic(
@@ -109,7 +110,7 @@ def write_segment(
 
     # Returns
 
-    How many operators were fused.
+    The number of fused operators of each kind.
     """
     config = segment.encoder.transformer.config
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -126,7 +127,7 @@ def write_segment(
 
 
 def _axes(name: str) -> Dict[int, str]:
-    return {0: "rows", 1: "tokens"} if name.removesuffix("_out") in PIECES else {0: "rows"}
+    return {0: "rows", 1: "tokens"} if name.removesuffix("_out") in TOKEN_ARRAYS else {0: "rows"}
 
 
 def _is_old_torch() -> bool:
@@ -135,7 +136,7 @@ def _is_old_torch() -> bool:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """These libraries tell at length what concerns nobody here."""
+    """Keep what the export libraries print and log off the terminal, within the block."""
     levels: List[Any] = [
         (logging.getLogger(name),) for name in (None, "onnxruntime", "fusion_base")
     ]

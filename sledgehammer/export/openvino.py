@@ -1,4 +1,4 @@
-"""Segments for OpenVINO: converted, quantised."""
+"""Write segments for OpenVINO: converted, quantised."""
 
 import tempfile
 from pathlib import Path
@@ -17,13 +17,13 @@ def write_segment(
     target: Path,
     calibration: Optional[List[Dict[str, Tensor]]] = None,
 ) -> None:
-    """Write a segment as OpenVINO's intermediate representation, `target` and a `.bin` beside it.
+    """Write a segment in OpenVINO's intermediate representation: `target`, and a `.bin` beside it.
 
     # Parameters
 
     calibration : `List[Dict[str, Tensor]]`, optional
-        Inputs on which the ranges of the activations are taken; then weights (a scale a channel)
-        and activations are int8. Float if `None`.
+        Inputs on which to measure the ranges of the activations. With them, activations and
+        weights (with a scale for each channel) are int8; without, all is float32.
     """
     import openvino
 
@@ -45,6 +45,6 @@ def _quantise(model: object, segment: Segment, calibration: List[Dict[str, Tenso
         nncf.Dataset(inputs),
         model_type=nncf.ModelType.TRANSFORMER,
         subset_size=len(inputs),
-        # The heads are next to nothing, and the decisions hang on them.
+        # The heads cost next to nothing, and the decisions depend on them.
         ignored_scope=nncf.IgnoredScope(patterns=[f"^{h}.*" for h in HEADS], validate=False),
     )

@@ -1,19 +1,19 @@
-"""Int8 products whose activations are scaled token by token, in a graph of standard operators.
+"""Quantise a graph to int8 with a scale for each token, in standard operators.
 
-A scale for a whole batch makes a text's answer depend on its neighbours, and on the padding between
-them. Here each token has a scale of its own, the largest of its absolute values, so that a text's
-answer is its own. Three things make that as fast as one scale a batch:
+One scale for a whole batch makes a text's answer depend on its neighbours and on the padding. Here
+each token has a scale of its own, computed from its largest absolute value, so that a text's
+answer depends on the text alone. Three things make that as fast as one scale for a batch:
 
-- Query, key and value share one quantised input; the products themselves scale and widen their sums
-  by channel, so that only the multiplication by the token's scale is a pass of its own.
-- GELU is never below -0.17: its outputs need no minimum, and use nearly the whole of the 8 bits.
-- Layer normalisation is written as `InstanceNormalization` over tokens: of the operators of ONNX
-  Runtime that could do it, one of those that use vector instructions (0.5 nanoseconds a number on
-  an AVX2 processor; `SkipLayerNormalization` takes 6).
+- Query, key and value share one quantised input. The products already scale their sums by channel
+  and turn them into floats, so that only the multiplication by the token's scale is an extra pass.
+- GELU is never below -0.17: its outputs need no minimum, and use nearly all of the 8 bits.
+- Layer normalisation is written as `InstanceNormalization` over tokens. Of the operators of ONNX
+  Runtime that can do it, this one uses vector instructions (0.5 nanoseconds for a number on an
+  AVX2 processor; `SkipLayerNormalization` takes 6).
 
-Integer products are exact in any order, and the remaining operators treat each token by itself in
-the same way whatever stands beside it; only attention looks at several, and there padding adds
-exact zeros. `allennlp export --verify` tests this on the machine at hand.
+Integer products are exact in any order, and the other operators treat each token by itself,
+whatever stands beside it. Only attention looks at several tokens, and there padding adds exact
+zeros. `allennlp export --verify` tests this on your machine.
 """
 
 from pathlib import Path
@@ -27,31 +27,32 @@ from sledgehammer.export.graph_writer import MICROSOFT, GraphWriter
 
 LARGEST_WEIGHT = 64
 """Weights are in [-64, 64]. Processors without VNNI add two products of an activation (at most 255)
-and a weight in 16 bits: 2 * 255 * 64 is the most that these hold."""
+and a weight in 16 bits, which hold at most 2 * 255 * 64."""
 
 MIDDLE = 128
-"""The activation 0 in unsigned 8 bits, which the fast kernels want."""
+"""What stands for an activation of 0: the fast kernels take unsigned 8 bits."""
 
 GELU_MIDDLE = 16
+"""The same for outputs of GELU, which need few steps below 0."""
 LOWEST_GELU = 0.1701
-"""GELU is at least -0.17; so it needs few steps below 0."""
+"""GELU is never below minus this."""
 
 GELUS = {"BiasGelu", "Gelu", "FastGelu"}
 
 ALIGNED = 16
-"""The normalisation adds numbers in an order that depends on where a token's vector begins in
-memory, unless all begin at multiples of so many numbers."""
+"""Hidden sizes must be multiples of this: otherwise the order in which the normalisation adds
+numbers depends on where a token's vector begins in memory."""
 
 
 def write_rowwise(graph: Path, target: Path) -> int:
     """Quantise a fused graph.
 
-    The heads stay in float32: they are next to nothing, and the decisions hang on them. So does the
-    pooler, which looks at one token of a text.
+    The heads stay in float32: they cost next to nothing, and the decisions depend on them. So does
+    the pooler, which looks at only one token of a text.
 
     # Returns
 
-    How many products are in int8 now.
+    How many products are now in int8.
     """
     import onnx
 
@@ -63,7 +64,7 @@ def write_rowwise(graph: Path, target: Path) -> int:
 
 
 def quantised_weights(weights: ndarray) -> Tuple[ndarray, ndarray]:
-    """(inputs, outputs) in floats -> the same in int8, and the scale of each output, float32."""
+    """Return (inputs, outputs) weights in int8, and the scale of each output in float32."""
     scales = np.abs(weights).max(axis=0) / LARGEST_WEIGHT
     scales[scales == 0] = 1.0
     rounded = np.rint(weights / scales).clip(-LARGEST_WEIGHT, LARGEST_WEIGHT)
@@ -71,7 +72,7 @@ def quantised_weights(weights: ndarray) -> Tuple[ndarray, ndarray]:
 
 
 class _Quantised:
-    """The names of a tensor's values in 8 bits, and of the scales of its tokens, (1, tokens, 1)."""
+    """Name a tensor's values in 8 bits, and the scales of its tokens, of shape (1, tokens, 1)."""
 
     def __init__(self, values: str, scales: str, middle: int) -> None:
         self.values = values
@@ -80,11 +81,11 @@ class _Quantised:
 
 
 class _Rewriting(GraphWriter):
-    """Rewrites the nodes of a graph, in order.
+    """Rewrite the nodes of a graph, in order.
 
-    Between its own nodes the tokens of all texts stand in one row: a tensor (rows, tokens, size)
-    of the old graph is (1, rows * tokens, size) here. `_flat` and `_need` lead from one to the
-    other, and only where somebody asks for it.
+    Between rewritten nodes the tokens of all rows stand one after the other: a tensor (rows,
+    tokens, size) of the old graph is (1, rows * tokens, size). `_flat` and `_need` convert one
+    into the other, where a node asks for it.
     """
 
     def __init__(self, graph: Any) -> None:
@@ -95,6 +96,7 @@ class _Rewriting(GraphWriter):
         self._shared: Dict[str, str] = {}
 
     def run(self) -> None:
+        """Rewrite the nodes that have a handler, and keep the others."""
         handlers = {
             "Attention": self._attention,
             "MatMul": self._matmul,
@@ -109,7 +111,7 @@ class _Rewriting(GraphWriter):
             self._need(output.name)
         self._replace()
 
-    # The nodes that are rewritten: each tells whether it could be.
+    # The handlers: each returns whether it could rewrite the node.
 
     def _matmul(self, node: Any) -> bool:
         weights = self._values(node.input[1])
@@ -120,15 +122,16 @@ class _Rewriting(GraphWriter):
         return True
 
     def _attention(self, node: Any) -> bool:
-        """One node for projections and attention: projections by themselves, then attention."""
+        """Split a node that projects and attends into three products and one attention."""
         from onnx import helper
 
         tokens, weights_name, bias, mask, past, relative, *more = [*node.input, *[""] * 6][:9]
-        given = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        kept = {n: v for n, v in given.items() if n in ("num_heads", "mask_filter_value", "scale")}
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        known = ("num_heads", "mask_filter_value", "scale")
+        kept = {name: value for name, value in attributes.items() if name in known}
         weights = self._values(weights_name)
-        others = {n for n, v in given.items() if n not in kept and v}
-        if weights is None or past or any(more) or others or len(node.output) > 1:
+        unknown = {name for name, value in attributes.items() if name not in known and value}
+        if weights is None or past or any(more) or unknown or len(node.output) > 1:
             return False
         size = weights.shape[1] // 3
         quantised = self._quantise(self._flat(tokens, weights.shape[0]), tokens)
@@ -144,10 +147,10 @@ class _Rewriting(GraphWriter):
             inputs.pop()
         for name in inputs[3:]:
             self._need(name)
-        made = helper.make_node(
+        attention = helper.make_node(
             "MultiHeadAttention", inputs, list(node.output), node.name, domain=MICROSOFT, **kept
         )
-        self._add(made)
+        self._add(attention)
         return True
 
     def _normalisation(self, node: Any) -> bool:
@@ -175,17 +178,17 @@ class _Rewriting(GraphWriter):
         values, bias = node.input
         if values not in self._flattened:
             return False
-        made = self._node("BiasGelu", [self._flattened[values], bias], node, domain=MICROSOFT)
-        self._flattened[node.output[0]] = made
+        activated = self._node("BiasGelu", [self._flattened[values], bias], node, domain=MICROSOFT)
+        self._flattened[node.output[0]] = activated
         return True
 
-    # What they are made of.
+    # The parts that the handlers put together.
 
-    def _quantise(self, flat: str, of: str) -> _Quantised:
-        """Values in 8 bits with a scale a token; `of` is what the tensor was called."""
+    def _quantise(self, flat: str, old_name: str) -> _Quantised:
+        """Quantise a tensor, which the old graph calls `old_name`, with a scale for each token."""
         if flat in self._quantised:
             return self._quantised[flat]
-        maker = self._makers.get(of)
+        maker = self._makers.get(old_name)
         if maker is not None and maker.op_type in GELUS:
             middle = GELU_MIDDLE
             largest = self._node("ReduceMax", [flat], maker, axes=[-1], keepdims=1)
@@ -196,14 +199,14 @@ class _Rewriting(GraphWriter):
             absolute = self._node("Abs", [flat], maker)
             largest = self._node("ReduceMax", [absolute], maker, axes=[-1], keepdims=1)
             scales = self._node("Mul", [largest, self._number(1 / (255 - middle))], maker)
-        each = self._node("Reshape", [scales, self._integers([-1])], maker)
-        inputs = [flat, each, self._each_token(np.uint8(middle))]
+        one_dimensional = self._node("Reshape", [scales, self._integers([-1])], maker)
+        inputs = [flat, one_dimensional, self._each_token(np.uint8(middle))]
         values = self._node("QuantizeLinear", inputs, maker, axis=1)
         self._quantised[flat] = _Quantised(values, scales, middle)
         return self._quantised[flat]
 
     def _product(self, tokens: _Quantised, name: str, weights: ndarray, node: Any) -> str:
-        """The product of quantised tokens and weights that are called `name`, in floats."""
+        """Multiply quantised tokens by the weights called `name`; the product is in floats."""
         self.products += 1
         # ALBERT's layers share their weights.
         if f"{name}_int8" not in self._constants:
@@ -218,19 +221,19 @@ class _Rewriting(GraphWriter):
         return self._node("Mul", [product, tokens.scales], node)
 
     def _flat(self, name: str, size: int) -> str:
-        """A tensor (rows, tokens, size) of the old graph as (1, rows * tokens, size)."""
+        """Return a tensor (rows, tokens, size) of the old graph as (1, rows * tokens, size)."""
         if name not in self._flattened:
             shape = self._integers([1, -1, size])
             self._flattened[name] = self._node("Reshape", [name, shape], self._makers.get(name))
         return self._flattened[name]
 
     def _reshaped(self, flat: str, whole: Optional[str] = None) -> str:
-        """(1, rows * tokens, size) as (rows, tokens, size), under the name `whole` if given."""
+        """Return (1, rows * tokens, size) as (rows, tokens, size), called `whole` if given."""
         inputs = [flat, self._shape_of_rows()]
         return self._node("Reshape", inputs, None, outputs=[whole] if whole else None)
 
     def _need(self, name: str) -> None:
-        """Make sure that there is the tensor of the old graph."""
+        """Make sure that a tensor of the old graph exists in its old shape."""
         if name in self._flattened and name in self._makers and name not in self._made:
             self._reshaped(self._flattened[name], name)
 
@@ -240,7 +243,7 @@ class _Rewriting(GraphWriter):
         self._add(node)
 
     def _shape_of_rows(self) -> str:
-        """The shape (rows, tokens, whatever is left)."""
+        """Return the shape (rows, tokens, -1)."""
         if "rows" not in self._shared:
             shape = self._node("Shape", ["attention_mask"], None)
             rest = self._integers([-1])
@@ -248,7 +251,7 @@ class _Rewriting(GraphWriter):
         return self._shared["rows"]
 
     def _each_token(self, value: Any) -> str:
-        """A constant as often as there are tokens in all rows together."""
+        """Return a constant, repeated for every token of all rows."""
         array = np.asarray([value], np.float32 if isinstance(value, float) else None)
         name = f"rowwise_{array.dtype}_{value:g}"
         if name not in self._shared:

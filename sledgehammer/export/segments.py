@@ -1,4 +1,4 @@
-"""A model as a chain of graphs, one an exit."""
+"""Split a model into a chain of segments, one for each exit."""
 
 import copy
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
@@ -17,23 +17,24 @@ from sledgehammer.network.signals import CERTAINTY, DEPTH, DepthHead
 STATES = ["hidden", "attention_mask", "pooled"]
 """What a segment takes from the one before it."""
 
-PIECES = {"input_ids", "attention_mask", "token_type_ids", "hidden"}
-"""Arrays with a column a word piece."""
+TOKEN_ARRAYS = {"input_ids", "attention_mask", "token_type_ids", "hidden"}
+"""Arrays with a column for each word piece."""
 
 
 class _Certainty(torch.nn.Module):
-    """A head's certainty as a module: graphs name operators after the module that is called."""
+    """Compute a head's certainty in a module, since graphs name operators after their modules."""
 
     def __init__(self, head: ExitHead) -> None:
         super().__init__()
         self.head = head
 
     def forward(self, states: Tensor) -> Tensor:
+        """See `ExitHead.certainty`."""
         return self.head.certainty(states)
 
 
 class Segment(torch.nn.Module):
-    """The layers above one exit up to the next one, and that one's head.
+    """Run the layers above one exit up to the next one, and the head of that next exit.
 
     # Parameters
 
@@ -41,15 +42,15 @@ class Segment(torch.nn.Module):
     pool : `Pooling`
     head : `ExitHead`
     first_layer : `int`
-        0 for the first segment, which begins with the embeddings.
+        The lowest layer; 0 for the first segment, which begins with the embeddings.
     inputs : `Sequence[str]`
         Names of the arguments of `forward`.
     is_last : `bool`
-        Then there is no other output than the logits.
+        Whether no segment follows, so that no states are returned.
     signals : `Sequence[str]`, optional
-        Names of those to tell: `certainty` at each exit, `depth` in the first segment.
+        The signals to compute: `certainty` at each exit, `depth` in the first segment.
     depth : `DepthHead`, optional
-        What tells the depth.
+        The head that predicts the depth.
     """
 
     def __init__(
@@ -78,21 +79,21 @@ class Segment(torch.nn.Module):
         self._first_layer = first_layer
 
     def forward(self, *arguments: Tensor) -> Tuple[Tensor, ...]:
-        """The arrays named by `inputs` -> those named by `outputs`.
+        """Return the tensors that `outputs` names, from those that `inputs` names.
 
         `hidden_out` is (rows, tokens, hidden size), `pooled_out` (rows, layers so far, hidden
         size), `logits` (rows, labels), uncalibrated; `certainty` (rows,); `depth` (rows, exits).
         """
-        given = dict(zip(self.inputs, arguments))
+        inputs = dict(zip(self.inputs, arguments))
         signals = {}
         if self._first_layer == 0:
-            state = self.encoder.start(given)
+            state = self.encoder.start(inputs)
             pooled: List[Tensor] = []
             if self.depth is not None:
                 signals[DEPTH] = self.depth(state)
         else:
-            state = self.encoder.resume(given["hidden"], given["attention_mask"].bool())
-            pooled = [given["pooled"]]
+            state = self.encoder.resume(inputs["hidden"], inputs["attention_mask"].bool())
+            pooled = [inputs["pooled"]]
         for layer in range(self._first_layer, self.head.layer + 1):
             state = self.encoder.run_layer(layer, state)
             pooled.append(self._pooled(state))
@@ -110,14 +111,14 @@ class Segment(torch.nn.Module):
         return self._pool(state).unsqueeze(1)
 
     def _states(self, pooled: Tensor, state: LayerInput) -> Tensor:
-        """What the head mixes: (rows, layers so far, state size)."""
+        """Return the states that the head mixes: (rows, layers so far, state size)."""
         if self.head.pool is None:
             return pooled
         return torch.stack(self.head.states(pooled.unbind(dim=1), state), dim=1)
 
 
 def token_inputs(model: MultiExitClassifier, reader: TransformerReader) -> List[str]:
-    """The token arrays that the model looks at."""
+    """Return the names of the token arrays that the model uses."""
     encoded = reader.encode([["a"] * len(reader.fields)])[0]
     types = "token_type_ids" in encoded and model.encoder.takes_token_types
     return ["input_ids", "attention_mask", *["token_type_ids"] * types]
@@ -126,15 +127,15 @@ def token_inputs(model: MultiExitClassifier, reader: TransformerReader) -> List[
 def segments_of(
     model: MultiExitClassifier, inputs: Sequence[str], traceable: bool = True
 ) -> List[Segment]:
-    """The model's segments, lowest first, in evaluation mode.
+    """Return the model's segments, lowest first, in evaluation mode.
 
     # Parameters
 
     inputs : `Sequence[str]`
         The token arrays that the first segment takes.
     traceable : `bool`, optional (default = `True`)
-        Whether they are copies on the CPU, of operations that graph optimisers know; else they
-        share the model's own parts.
+        Whether to copy the model to the CPU, in operations that graph optimisers know. If not, the
+        segments share the model's own parts.
     """
     heads: List[Any] = list(model.exits)
     encoder, depth = model.encoder, model.depth
@@ -157,12 +158,13 @@ def segments_of(
 
 
 class FullModel(Segment):
-    """The transformer alone, with the top exit's linear map on its last states.
+    """Run the transformer alone, and the top exit's linear map on its last states.
 
-    What a model without exits would run: a rival to compare times with.
+    This is what a model without exits would run: a rival to compare times with.
     """
 
     def forward(self, *arguments: Tensor) -> Tuple[Tensor, ...]:
+        """Return the logits, (rows, labels), from the tensors that `inputs` names."""
         state = self.encoder.start(dict(zip(self.inputs, arguments)))
         for layer in range(self.head.layer + 1):
             state = self.encoder.run_layer(layer, state)
@@ -171,21 +173,21 @@ class FullModel(Segment):
 
 
 def full_model_of(model: MultiExitClassifier, inputs: Sequence[str]) -> FullModel:
-    """The model up to its last exit, without any other."""
+    """Return the model up to its last exit, without the other exits."""
     encoder = _traceable(model.encoder)
     head: Any = copy.deepcopy(model.exits[-1]).cpu()
     return FullModel(encoder, encoder.pooling(model.pooling), head, 0, inputs, is_last=True).eval()
 
 
 class Examples(NamedTuple):
-    """Inputs of one segment, one dictionary a batch."""
+    """Hold the inputs of a segment: a dictionary for each batch."""
 
     segment: Segment
     inputs: List[Dict[str, Tensor]]
 
 
 def walk(segments: Sequence[Segment], batches: List[Dict[str, Tensor]]) -> Iterator[Examples]:
-    """Each segment with the inputs that it gets when all rows run through to the end."""
+    """Yield each segment with the inputs that it gets if no row stops early."""
     for segment in segments:
         yield Examples(segment, batches)
         if segment is not segments[-1]:
@@ -199,14 +201,16 @@ def _run(segment: Segment, batch: Dict[str, Tensor]) -> Dict[str, Tensor]:
 
 
 def _traceable(encoder: LayeredEncoder) -> LayeredEncoder:
-    """A copy with plain attention, whose pattern the graph optimisers know."""
+    """Return a copy with plain attention, whose pattern graph optimisers recognise."""
     config = copy.deepcopy(encoder.transformer.config)
     if hasattr(config, "_attn_implementation"):
         config._attn_implementation = "eager"
         transformer = AutoModel.from_config(config, attn_implementation="eager")
     else:
         transformer = AutoModel.from_config(config)
-    pooler = getattr(encoder.transformer, "pooler", None) is not None
-    plain = LayeredEncoder(transformer, encoder.num_layers, encoder.full_layers, keep_pooler=pooler)
+    has_pooler = getattr(encoder.transformer, "pooler", None) is not None
+    plain = LayeredEncoder(
+        transformer, encoder.num_layers, encoder.full_layers, keep_pooler=has_pooler
+    )
     plain.load_state_dict({k: v.cpu() for k, v in encoder.state_dict().items()})
     return plain.eval()

@@ -1,6 +1,6 @@
-"""The exit before the first layer: a linear model on word pieces. It needs numpy alone."""
+"""Answer before the first layer runs, with a linear model on word pieces; only numpy is needed."""
 
-from sledgehammer.lexical.features import FeatureSpace, Found, Pieces
+from sledgehammer.lexical.features import Features, FeatureSpace, Pieces
 from sledgehammer.lexical.linear import LexicalError, LinearModel
 
-__all__ = ["FeatureSpace", "Found", "LexicalError", "LinearModel", "Pieces"]
+__all__ = ["FeatureSpace", "Features", "LexicalError", "LinearModel", "Pieces"]

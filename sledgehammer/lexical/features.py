@@ -1,4 +1,4 @@
-"""Texts as counts of hashed n-grams of word pieces: integers only, so that batches are exact."""
+"""Count hashed n-grams of word pieces, in integers, so that batches change nothing."""
 
 from dataclasses import dataclass
 from typing import List, NamedTuple, Sequence, Tuple
@@ -7,32 +7,33 @@ import numpy as np
 from numpy import ndarray
 
 Pieces = Sequence[Sequence[int]]
-"""The word pieces of a row: those of its text, or of both texts of a pair. They are those of the
-whole texts, without special tokens."""
+"""The word pieces of a row: a list for its text, or for each text of a pair. They belong to the
+whole text, which is not truncated, and there are no special tokens."""
 
 MAX_NGRAM = 8
 MIN_BITS, MAX_BITS = 8, 24
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
-"""2^64 over the golden ratio: multiplying by it spreads what is alike over the upper bits."""
+"""2^64 over the golden ratio: multiplying by it spreads similar numbers over the upper bits."""
 _CHAIN = np.uint64(0xD6E8FEB86659FD93)
 _FEW = 16
-"""Counts and lengths up to this are told apart one by one, larger ones by powers of two."""
+"""Each count or length up to this has a feature of its own; larger ones share one up to the next
+power of two."""
 
-# What kinds of features start their hashes with, so that they do not meet.
+# Added to the hashes of each kind of feature, so that different kinds do not collide.
 _SHARED, _NEW, _NEW_BIGRAM, _LENGTHS, _SHARE, _NEW_OF = (
     np.uint64(salt << 40) for salt in range(1, 7)
 )
 
 
-class Found(NamedTuple):
-    """The features of some rows, sorted by row and bucket; each pair of them occurs once.
+class Features(NamedTuple):
+    """Hold the features of some rows, sorted by row and bucket; each such pair occurs once.
 
     # Parameters
 
     row, bucket, times : `ndarray`
-        Shape (features,), int64: the position of the row, the hash of the feature, and how often
-        it occurs in the row.
+        Shape (features,), int64: the position of a row, the bucket of a feature, and how often the
+        row has it.
     """
 
     row: ndarray
@@ -41,7 +42,7 @@ class Found(NamedTuple):
 
 
 class _Tokens(NamedTuple):
-    """Word pieces of one text a row, end to end: ids and the rows that they belong to."""
+    """Hold the word pieces of one text of each row, end to end: their ids and their rows."""
 
     ids: ndarray
     row: ndarray
@@ -49,21 +50,21 @@ class _Tokens(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureSpace:
-    """Which features a text has, and how many buckets they are hashed into.
+    """Turn rows into features, hashed into buckets.
 
     The features of a text are its n-grams. Those of a pair are the n-grams of its second text
     (the hypothesis); which of its word pieces the first text (the premise) has, and which not;
-    those of its bigrams that the first text does not have; how many pieces are new, of how many,
-    and how long both texts are.
+    which of its bigrams the first text does not have; how many of its pieces are new; and how
+    long both texts are.
 
     # Parameters
 
     texts : `int`, optional (default = `1`)
         How many texts a row has: 1, or 2 for pairs.
     ngrams : `int`, optional (default = `2`)
-        The longest n-grams, from 1 to 8 word pieces.
+        The length of the longest n-grams, from 1 to 8 word pieces.
     bits : `int`, optional (default = `20`)
-        There are 2 to this power buckets; 8 to 24.
+        There are 2^bits buckets; from 8 to 24.
 
     # Raises
 
@@ -85,22 +86,22 @@ class FeatureSpace:
 
     @property
     def buckets(self) -> int:
-        """How many buckets the features are hashed into."""
+        """Return how many buckets the features are hashed into."""
         return 1 << self.bits
 
-    def features(self, rows: Sequence[Pieces]) -> Found:
-        """Return the features of some rows; a row's own are the same in every batch.
+    def features(self, rows: Sequence[Pieces]) -> Features:
+        """Return the features of some rows; those of each row are the same in every batch.
 
         # Raises
 
-        `ValueError` for a row with another number of texts than `texts`.
+        `ValueError` if the number of texts in a row is not `texts`.
         """
         if not rows:
-            return Found(*(np.zeros(0, np.int64) for _ in Found._fields))
+            return Features(*(np.zeros(0, np.int64) for _ in Features._fields))
         for row in rows:
             if len(row) != self.texts:
                 raise ValueError(
-                    f"a row has {len(row)} texts, the lexical model takes {self.texts}"
+                    f"a row has {len(row)} texts, but the lexical model takes {self.texts}"
                 )
         text = _end_to_end([row[-1] for row in rows])
         parts = _ngrams(text, self.ngrams)
@@ -108,7 +109,8 @@ class FeatureSpace:
             parts += _pair_features(_end_to_end([row[0] for row in rows]), text, len(rows))
         return self._counted(parts, len(rows))
 
-    def _counted(self, parts: List[Tuple[ndarray, ndarray]], rows: int) -> Found:
+    def _counted(self, parts: List[Tuple[ndarray, ndarray]], rows: int) -> Features:
+        """Count how often each row has each bucket; `parts` are hashes and their rows."""
         hashes = np.concatenate([hashes for hashes, _ in parts])
         hashes *= _MIX
         hashes >>= np.uint64(64 - self.bits)
@@ -125,8 +127,8 @@ class FeatureSpace:
         count[-1:] = len(keys) - first[-1:]
         keys = keys[first]
         if rows == 1:
-            return Found(np.zeros(len(keys), np.int64), keys, count)
-        return Found(keys >> self.bits, keys & (self.buckets - 1), count)
+            return Features(np.zeros(len(keys), np.int64), keys, count)
+        return Features(keys >> self.bits, keys & (self.buckets - 1), count)
 
 
 def _end_to_end(texts: Sequence[Sequence[int]]) -> _Tokens:
@@ -138,24 +140,24 @@ def _end_to_end(texts: Sequence[Sequence[int]]) -> _Tokens:
 
 
 def _ngrams(tokens: _Tokens, longest: int) -> List[Tuple[ndarray, ndarray]]:
-    """Hashes of all n-grams up to a length, and their rows."""
+    """Return the hashes of all n-grams up to a length, and their rows."""
     ids = tokens.ids.view(np.uint64) + np.uint64(1)
     hashes = ids
     parts = [(hashes, tokens.row)]
-    several = len(tokens.row) > 0 and tokens.row[-1] != tokens.row[0]
+    several_rows = len(tokens.row) > 0 and tokens.row[-1] != tokens.row[0]
     for n in range(2, min(longest, len(ids)) + 1):
         hashes = (hashes[:-1] * _CHAIN) ^ ids[n - 1 :]
         row = tokens.row[n - 1 :]
-        if several:
-            within = row == tokens.row[: len(row)]
-            parts.append((hashes[within], row[within]))
+        if several_rows:
+            within_row = row == tokens.row[: len(row)]
+            parts.append((hashes[within_row], row[within_row]))
         else:
             parts.append((hashes, row))
     return parts
 
 
 def _pair_features(first: _Tokens, second: _Tokens, rows: int) -> List[Tuple[ndarray, ndarray]]:
-    """Hashes of what the second text of a pair has to do with the first, and their rows."""
+    """Return the hashes of how the second texts of pairs relate to the first, and their rows."""
     shared = _shared(first.ids, first.row, second.ids, second.row)
     ids = second.ids.view(np.uint64)
     parts = [(ids + np.where(shared, _SHARED, _NEW), second.row)]
@@ -163,7 +165,7 @@ def _pair_features(first: _Tokens, second: _Tokens, rows: int) -> List[Tuple[nda
     new_bigram = ~_shared(*_bigrams(first), bigrams, bigram_row)
     bigram_hashes = bigrams[new_bigram].view(np.uint64) * _CHAIN + _NEW_BIGRAM
     parts.append((bigram_hashes, bigram_row[new_bigram]))
-    every = np.arange(rows)
+    each_row = np.arange(rows)
     measures = [
         np.bincount(second.row[~shared], minlength=rows),
         np.bincount(bigram_row[new_bigram], minlength=rows),
@@ -171,30 +173,30 @@ def _pair_features(first: _Tokens, second: _Tokens, rows: int) -> List[Tuple[nda
         np.bincount(first.row, minlength=rows),
     ]
     for kind, measure in enumerate(measures):
-        parts.append((_steps(measure) + (_LENGTHS + np.uint64(kind << 20)), every))
+        parts.append((_steps(measure) + (_LENGTHS + np.uint64(kind << 20)), each_row))
     new, _, length, _ = measures
     share = 10 * new // np.maximum(length, 1)
-    parts.append((share.astype(np.uint64) + _SHARE, every))
-    parts.append((_steps(new) * np.uint64(1 << 10) + _steps(length) + _NEW_OF, every))
+    parts.append((share.astype(np.uint64) + _SHARE, each_row))
+    parts.append((_steps(new) * np.uint64(1 << 10) + _steps(length) + _NEW_OF, each_row))
     return parts
 
 
 def _bigrams(tokens: _Tokens) -> Tuple[ndarray, ndarray]:
-    within = tokens.row[1:] == tokens.row[:-1]
+    within_row = tokens.row[1:] == tokens.row[:-1]
     pairs = (tokens.ids[:-1] << 31) + tokens.ids[1:]
-    return pairs[within], tokens.row[1:][within]
+    return pairs[within_row], tokens.row[1:][within_row]
 
 
-def _shared(known: ndarray, known_row: ndarray, asked: ndarray, asked_row: ndarray) -> ndarray:
-    """Tell which of the asked values are among the known ones of the same row: (asked,), bool."""
-    # Both values and rows are made small numbers, so that one number holds both.
-    values, index = np.unique(np.concatenate([known, asked]), return_inverse=True)
+def _shared(first: ndarray, first_row: ndarray, second: ndarray, second_row: ndarray) -> ndarray:
+    """Return which of the second values are among the first ones of their row: (second,), bool."""
+    # Values become small numbers, so that one number holds both a value and its row.
+    values, index = np.unique(np.concatenate([first, second]), return_inverse=True)
     index = index.reshape(-1)
-    keys = np.concatenate([known_row, asked_row]) * len(values) + index
-    return np.isin(keys[len(known) :], keys[: len(known)])
+    keys = np.concatenate([first_row, second_row]) * len(values) + index
+    return np.isin(keys[len(first) :], keys[: len(first)])
 
 
 def _steps(measure: ndarray) -> ndarray:
-    """Small numbers as they are, larger ones by powers of two: uint64."""
+    """Return small numbers as they are, and larger ones rounded down to powers of two: uint64."""
     large = _FEW + np.floor(np.log2(np.maximum(measure, 1) / _FEW))
     return np.where(measure <= _FEW, measure, large + 1).astype(np.uint64)

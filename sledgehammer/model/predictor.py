@@ -11,7 +11,7 @@ from allennlp.data.fields import MetadataField
 from allennlp.predictors import Predictor
 
 from sledgehammer.dataset_readers.base import Row, TransformerReader
-from sledgehammer.engine.lines import BYTE_ORDER_MARK, OUTPUTS, TRUNCATED, LineFormat, Tally
+from sledgehammer.engine.lines import ANSWER_FIELDS, BYTE_ORDER_MARK, TRUNCATED, LineFormat, Tally
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.chosen_setting import warn_of_choice
 from sledgehammer.model.policy_config import configuration_errors
@@ -149,7 +149,7 @@ class SledgehammerPredictor(Predictor):
         steered = self._model.policy is self._plain
         with self._model.deciding_by(self._in_stream if steered else self._model.policy):
             outputs = self._model.forward_on_instances(instances)
-        answers = [sanitize({name: output[name] for name in OUTPUTS}) for output in outputs]
+        answers = [sanitize({name: output[name] for name in ANSWER_FIELDS}) for output in outputs]
         for answer, is_cut in zip(answers, truncated):
             if is_cut:
                 answer[TRUNCATED] = True

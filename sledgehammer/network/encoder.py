@@ -1,8 +1,8 @@
-"""A transformer encoder that runs one layer at a time.
+"""Run a transformer encoder one layer at a time.
 
-Each supported family says how its embeddings, layers, attention mask and pooler are called; the
-tests hold every one of them against the library's own forward pass, layer by layer. A family
-that is not listed is refused: some run layer by layer without an error and are silently wrong.
+Each supported family says how its embeddings, layers, attention mask and pooler are called. The
+tests compare every family with the library's own forward pass, layer by layer. A family that is
+not listed is refused: some run layer by layer without an error and are silently wrong.
 """
 
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Type
@@ -18,7 +18,7 @@ each of shape (rows, tokens), padded on the right."""
 
 
 class LayerInput(NamedTuple):
-    """What a layer needs besides the weights.
+    """Hold what a layer needs besides its weights.
 
     # Parameters
 
@@ -29,7 +29,7 @@ class LayerInput(NamedTuple):
     attention : `Optional[Tensor]`
         The mask in the form that the family's layers take.
     padded : `bool`, optional (default = `True`)
-        False where all tokens are known to be real.
+        False if all tokens are known to be real.
     """
 
     hidden: Tensor
@@ -43,15 +43,15 @@ Pooling = Callable[[LayerInput], Tensor]
 
 
 class BertFamily:
-    """BERT and what is built like it: RoBERTa, XLM-R, CamemBERT."""
+    """Run BERT and models built like it: RoBERTa, XLM-R, CamemBERT."""
 
     takes_token_types = True
 
     def __init__(self, transformer: PreTrainedModel, full_layers: int) -> None:
         self.transformer = transformer
         self.full_layers = full_layers
-        # What runs as each layer. To find it among the modules takes 10 microseconds, a hundredth
-        # of what a layer of a small transformer takes.
+        # The module that runs as each layer. Looking it up in the transformer takes 10
+        # microseconds, a hundredth of the time of a small transformer's layer.
         self.run_as: List[Any] = []
 
     def keep_layers(self, count: int) -> None:
@@ -61,33 +61,38 @@ class BertFamily:
         self.run_as = list(stack.layer)
 
     def layer_stack(self) -> Any:
+        """Return the module that holds the layers."""
         return self.transformer.encoder
 
     def embed(self, tokens: TokenTensors) -> Tensor:
+        """Return the embeddings: (rows, tokens, hidden size)."""
         arguments = {"input_ids": tokens["input_ids"]}
         if self.takes_token_types and "token_type_ids" in tokens:
             arguments["token_type_ids"] = tokens["token_type_ids"]
         return self.transformer.embeddings(**arguments)
 
     def attention(self, hidden: Tensor, mask: Tensor, padded: bool) -> Optional[Tensor]:
+        """Return the mask in the form that the layers take."""
         # Attention kernels are faster with no mask at all.
         return _additive_mask(hidden, mask) if padded else None
 
     def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
+        """Return the hidden states after one layer: (rows, tokens, hidden size)."""
         return self.run_as[index](inputs.hidden, inputs.attention)[0]
 
     def pool_first(self, hidden: Tensor) -> Tensor:
-        """(rows, tokens, hidden) -> (rows, hidden), through the pooler if there is one."""
+        """Return the first token of (rows, tokens, hidden), through the pooler if there is one."""
         pooler = getattr(self.transformer, "pooler", None)
         return hidden[:, 0] if pooler is None else pooler(hidden)
 
     def drop_pooler(self) -> None:
+        """Remove the pooler, whose weights nothing will use."""
         if getattr(self.transformer, "pooler", None) is not None:
             self.transformer.pooler = None
 
 
 class ElectraFamily(BertFamily):
-    """ELECTRA discriminators: embeddings may be narrower than the layers; no pooler."""
+    """Run ELECTRA discriminators: embeddings may be narrower than the layers; no pooler."""
 
     def embed(self, tokens: TokenTensors) -> Tensor:
         embedded = super().embed(tokens)
@@ -96,7 +101,7 @@ class ElectraFamily(BertFamily):
 
 
 class DistilBertFamily(BertFamily):
-    """DistilBERT: no token types, no pooler, and without SDPA a mask of shape (rows, tokens)."""
+    """Run DistilBERT: no token types, no pooler; without SDPA the mask is (rows, tokens)."""
 
     takes_token_types = False
 
@@ -116,10 +121,10 @@ class DistilBertFamily(BertFamily):
 
 
 class AlbertFamily(BertFamily):
-    """ALBERT: layers share weights in groups; the pooler is a linear map and an activation."""
+    """Run ALBERT: layers share weights in groups; the pooler is a linear map and an activation."""
 
     def _group(self, layer: int) -> int:
-        # The library's own quotient: another order of operations rounds to other groups.
+        # Computed as in the library: another order of operations rounds to other groups.
         return int(layer / (self.full_layers / self.transformer.config.num_hidden_groups))
 
     def keep_layers(self, count: int) -> None:
@@ -143,7 +148,7 @@ class AlbertFamily(BertFamily):
 
 
 class MPNetFamily(BertFamily):
-    """MPNet: every layer adds the same relative position bias."""
+    """Run MPNet: every layer adds the same relative position bias."""
 
     takes_token_types = False
 
@@ -166,7 +171,7 @@ FAMILIES: Dict[str, Type[BertFamily]] = {
 
 
 def check_supported(config: PretrainedConfig) -> None:
-    """Raise a `ConfigurationError` that names the supported types, if `config` is of another."""
+    """Raise a `ConfigurationError` that names the supported types, if `config` has another type."""
     if config.model_type not in FAMILIES:
         raise ConfigurationError(
             f"transformers of type {config.model_type!r} are not supported; supported types: "
@@ -177,12 +182,12 @@ def check_supported(config: PretrainedConfig) -> None:
 
 
 class LayeredEncoder(torch.nn.Module):
-    """A pretrained encoder, cut after its `num_layers`-th layer and run layer by layer.
+    """Run the first `num_layers` layers of a pretrained encoder, one at a time.
 
     # Parameters
 
     transformer : `PreTrainedModel`
-        Of a supported type; it is changed in place (upper layers, unused pooler).
+        A model of a supported type. It is changed in place: upper layers and an unused pooler go.
     num_layers : `int`
         Layers to keep, at least 1.
     full_layers : `int`
@@ -211,52 +216,53 @@ class LayeredEncoder(torch.nn.Module):
 
     @property
     def takes_token_types(self) -> bool:
-        """Whether `token_type_ids` make a difference."""
+        """Return whether `token_type_ids` make a difference."""
         return self._family.takes_token_types
 
     @property
     def layers(self) -> torch.nn.ModuleList:
-        """The transformer's own layers, lowest first; ALBERT, which shares them, has none.
+        """Return the transformer's own layers, lowest first; ALBERT, which shares them, has none.
 
-        They may be changed, but not be replaced by others.
+        They may be changed, but not replaced by other modules.
         """
         return self._family.layer_stack().layer
 
     @property
     def hidden_size(self) -> int:
+        """Return the size of a token's hidden state."""
         return self.transformer.config.hidden_size
 
     def start(self, tokens: TokenTensors) -> LayerInput:
-        """The embedding layer's output, ready for layer 0."""
+        """Return the embedding layer's output, which is the input of layer 0."""
         mask = tokens["attention_mask"].bool()
         return self._layer_input(self._family.embed(tokens), mask)
 
     def resume(self, hidden: Tensor, mask: Tensor) -> LayerInput:
-        """The input of a layer, made of hidden states and their (rows, tokens) bool mask."""
+        """Return the input of a layer, from hidden states and their (rows, tokens) bool mask."""
         return self._layer_input(hidden, mask)
 
     def run_layer(self, index: int, inputs: LayerInput) -> LayerInput:
-        """The input of layer `index` + 1: same rows and tokens, new hidden states."""
+        """Run layer `index`, and return the input of the next layer: same rows and tokens."""
         hidden = self._family.run_layer(index, inputs)
         return LayerInput(hidden, inputs.mask, inputs.attention, inputs.padded)
 
     def narrow(self, inputs: LayerInput, rows: Tensor, tokens: int) -> LayerInput:
-        """Only the given rows (indices), and only the first `tokens` columns.
+        """Keep only some rows (indices) and the first `tokens` columns.
 
-        The columns cut off must be padding in every row that stays.
+        The columns that are cut off must be padding in every row that stays.
         """
         hidden = inputs.hidden[:, :tokens].index_select(0, rows)
         return self._layer_input(hidden, inputs.mask[:, :tokens].index_select(0, rows))
 
     def pooling(self, name: str) -> Pooling:
-        """Return how a layer's states become one vector for all exits.
+        """Return the function that turns a layer's states into one vector for all exits.
 
-        With `attention` that is their mean; what an exit's own queries see, the exit adds.
+        With `attention` it is the mean, to which each exit adds what its own queries see.
         """
         return self.pool_first if name == "first" else mean_pool
 
     def pool_first(self, inputs: LayerInput) -> Tensor:
-        """First token, through the transformer's own pooler: (rows, hidden size)."""
+        """Return the first token, through the transformer's own pooler: (rows, hidden size)."""
         return self._family.pool_first(inputs.hidden)
 
     def _layer_input(self, hidden: Tensor, mask: Tensor) -> LayerInput:
@@ -264,18 +270,18 @@ class LayeredEncoder(torch.nn.Module):
         return LayerInput(hidden, mask, self._family.attention(hidden, mask, padded), padded)
 
     def _reconcile_position_ids(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
-        """Old transformers store the constant `position_ids`, new ones don't: load both ways."""
+        """Load weights with and without `position_ids`, a constant that old transformers store."""
         name = prefix + "transformer.embeddings.position_ids"
-        own = self.transformer.state_dict().get("embeddings.position_ids")
-        if own is None:
+        position_ids = self.transformer.state_dict().get("embeddings.position_ids")
+        if position_ids is None:
             state_dict.pop(name, None)
         else:
-            state_dict.setdefault(name, own)
+            state_dict.setdefault(name, position_ids)
 
 
 def mean_pool(inputs: LayerInput) -> Tensor:
-    """Mean over the real tokens (special tokens included): (rows, hidden size)."""
-    # Sums over many tokens, and what the exits make of them, are never of half precision.
+    """Return the mean over the real tokens, special tokens included: (rows, hidden size)."""
+    # Sums over many tokens, and what the exits compute from them, are never in half precision.
     dtype = inputs.hidden.dtype
     if dtype != torch.float32:
         dtype = torch.promote_types(dtype, torch.float32)
@@ -286,11 +292,11 @@ def mean_pool(inputs: LayerInput) -> Tensor:
 
 
 def _may_be_padded(mask: Tensor) -> bool:
-    # On a GPU the answer would have to be waited for; a traced graph must do for any rows.
+    # On a GPU we would have to wait for the answer; a traced graph must work for any rows.
     return mask.device.type != "cpu" or torch.jit.is_tracing() or not bool(mask.all())
 
 
 def _additive_mask(hidden: Tensor, mask: Tensor) -> Tensor:
-    """(rows, tokens) -> (rows, 1, 1, tokens), 0 for real tokens and the lowest number elsewhere."""
+    """Return a (rows, tokens) mask as (rows, 1, 1, tokens): 0 for real tokens, else very low."""
     lowest = torch.finfo(hidden.dtype).min
     return (1.0 - mask[:, None, None, :].to(hidden.dtype)) * lowest

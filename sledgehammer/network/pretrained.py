@@ -1,9 +1,9 @@
-"""Where a transformer's config, tokenizer and weights come from.
+"""Find and load a transformer's config, tokenizer and weights.
 
-A *model name* is a hub name (`bert-large-uncased`), a local folder, or `package:NAME/PATH`
-for weights that an installed pip package ships. The first use in a training run leaves a
-*snapshot* (config and tokenizer, no weights) in the serialization directory; packed into the
-archive, it makes the archive load without the original source.
+A *model name* is a hub name (`bert-large-uncased`), a local folder, or `package:NAME/PATH` for
+weights that an installed pip package ships. The first use in a training run leaves a *snapshot*
+(config and tokenizer, no weights) in the serialization directory. The archive contains it, and so
+loads without the original source.
 """
 
 import importlib.util
@@ -36,12 +36,12 @@ _READS_SAFETENSORS = hasattr(transformers.utils, "SAFE_WEIGHTS_NAME")
 
 
 def locate(model_name: str) -> str:
-    """The folder or hub name that transformers can load for `model_name`.
+    """Return the folder or hub name that transformers can load for `model_name`.
 
     # Raises
 
-    `ConfigurationError` if a `package:` name is malformed, its package is not installed or
-    the path is not in it.
+    `ConfigurationError` if a `package:` name is malformed, its package is not installed, or the
+    package has no such path.
     """
     if not model_name.startswith(_PACKAGE_PREFIX):
         return model_name
@@ -69,7 +69,7 @@ def locate(model_name: str) -> str:
 def load_config(
     model_name: Optional[str], directory: Optional[PathOrStr] = None
 ) -> PretrainedConfig:
-    """The transformer's config: from the snapshot in `directory` if there is one, else by name."""
+    """Return the transformer's config, from the snapshot in `directory` if there is one."""
     location = _location(model_name, directory)
     try:
         return AutoConfig.from_pretrained(location)
@@ -80,7 +80,7 @@ def load_config(
 def load_tokenizer(
     model_name: Optional[str], directory: Optional[PathOrStr] = None
 ) -> PreTrainedTokenizerFast:
-    """The transformer's own fast tokenizer; leaves a snapshot in `directory` if it has none.
+    """Return the transformer's own fast tokenizer; leave a snapshot in `directory` if it has none.
 
     # Raises
 
@@ -101,7 +101,7 @@ def load_tokenizer(
 
 
 def load_transformer(model_name: str, config: PretrainedConfig) -> PreTrainedModel:
-    """The pretrained encoder with as many layers as `config` says (lower ones are kept)."""
+    """Return the pretrained encoder with as many layers as `config` says, the lowest ones."""
     location = locate(model_name)
     weights = Path(location) / "model.safetensors"
     if not _READS_SAFETENSORS and weights.is_file():
@@ -113,12 +113,12 @@ def load_transformer(model_name: str, config: PretrainedConfig) -> PreTrainedMod
 
 
 def empty_transformer(config: PretrainedConfig) -> PreTrainedModel:
-    """An encoder of the right shape whose weights are about to be loaded from an archive."""
+    """Return an encoder of the right shape, whose weights an archive will supply."""
     return AutoModel.from_config(config)
 
 
 def snapshot_source(directory: Optional[PathOrStr]) -> Optional[str]:
-    """The model name whose snapshot lies in `directory`; `None` without a snapshot."""
+    """Return the model name of the snapshot in `directory`, or `None` if there is no snapshot."""
     if directory is None:
         return None
     source = Path(directory) / SNAPSHOT / _SOURCE
@@ -129,7 +129,7 @@ def snapshot_source(directory: Optional[PathOrStr]) -> Optional[str]:
 
 
 def _location(model_name: Optional[str], directory: Optional[PathOrStr]) -> str:
-    """Where to load from, once it is sure that reader and model mean the same transformer."""
+    """Return where to load from, once reader and model are known to use the same transformer."""
     source = snapshot_source(directory)
     if source is None:
         if model_name is None:
@@ -152,23 +152,23 @@ def _save_snapshot(
 ) -> None:
     if not directory.is_dir():
         return
-    made = Path(tempfile.mkdtemp(dir=directory, prefix=f".{SNAPSHOT}-"))
+    partial = Path(tempfile.mkdtemp(dir=directory, prefix=f".{SNAPSHOT}-"))
     try:
-        config.save_pretrained(made)
-        tokenizer.save_pretrained(made)
-        (made / _SOURCE).write_text(json.dumps({"model_name": model_name}), encoding="utf-8")
-        made.chmod(0o755)
-        os.replace(made, directory / SNAPSHOT)
+        config.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        (partial / _SOURCE).write_text(json.dumps({"model_name": model_name}), encoding="utf-8")
+        partial.chmod(0o755)
+        os.replace(partial, directory / SNAPSHOT)
     except OSError:
         # Another worker of a distributed run was first: its snapshot is as good as ours.
         if snapshot_source(directory) is None:
             raise
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _from_safetensors(weights: Path, config: PretrainedConfig) -> PreTrainedModel:
-    """For transformers older than 4.26, which can't read the format."""
+    """Load a format that transformers older than 4.26 can't read."""
     from safetensors.torch import load_file
 
     model_class = AutoModel._model_mapping[type(config)]

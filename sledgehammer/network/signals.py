@@ -1,7 +1,7 @@
-"""What small heads beside the exits say about when to stop: signals for policies that learn.
+"""Compute signals, with which small heads beside the exits tell a policy when to stop.
 
-They learn along with the model, on states from which no gradient flows back, so that the exits are
-what they would be without them.
+The heads learn along with the model, but no gradient flows back from them, so that the exits are
+the same as without them.
 """
 
 from typing import Any, Dict, List, NamedTuple, Union
@@ -19,16 +19,16 @@ _TINY = 1e-6
 
 
 class AllExits(NamedTuple):
-    """What a model says when all exits run.
+    """Hold what a model says when all exits run.
 
     # Parameters
 
     logits : `Tensor`
         Shape (rows, exits, labels), uncalibrated.
     signals : `Dict[str, Tensor]`
-        Those that the model has: `certainty`, shape (rows, exits), in [0, 1]: how sure each exit is
-        to be right; `depth`, shape (rows, exits), a distribution over the exits: which of them is
-        the first to be right.
+        The signals that the model has: `certainty`, shape (rows, exits), in [0, 1]: how sure each
+        exit is that it is right; `depth`, shape (rows, exits), a distribution over the exits:
+        which of them is the first to be right.
     """
 
     logits: Tensor
@@ -36,9 +36,11 @@ class AllExits(NamedTuple):
 
 
 class DepthHead(torch.nn.Module):
-    """Predicts from the embeddings which exit is the first to be right (Elbayad et al., "Depth-Adaptive
-    Transformer", ICLR 2020, section 3.2.1, "multinomial"; there a linear map of the encoder's mean
-    output, here of the embedding layer's, so that it is known before any layer runs).
+    """Predict, from the embeddings, which exit is the first to be right.
+
+    Source: Elbayad et al., "Depth-Adaptive Transformer", ICLR 2020, section 3.2.1, "multinomial".
+    There the input is the encoder's mean output; here it is that of the embedding layer, so that
+    the prediction is known before any layer runs.
 
     # Parameters
 
@@ -50,17 +52,17 @@ class DepthHead(torch.nn.Module):
         self.linear = torch.nn.Linear(hidden_size, exits)
 
     def forward(self, embedded: LayerInput) -> Tensor:
-        """The input of layer 0 -> (rows, exits), a distribution over the exits."""
+        """Return a distribution over the exits, (rows, exits), from the input of layer 0."""
         pooled = mean_pool(embedded).detach().to(self.linear.weight.dtype)
         return torch.softmax(self.linear(pooled).float(), dim=-1)
 
 
 def checked_signals(names: Any) -> List[str]:
-    """`names`, if they are those of signals.
+    """Return `names` as a list.
 
     # Raises
 
-    `ConfigurationError` otherwise.
+    `ConfigurationError` if one of them is not the name of a signal.
     """
     if not isinstance(names, (list, tuple)) or not set(names) <= set(SIGNALS):
         raise ConfigurationError(
@@ -69,13 +71,13 @@ def checked_signals(names: Any) -> List[str]:
     return list(names)
 
 
-def signal_loss(found: AllExits, label: Tensor) -> Tensor:
-    """What the heads of the signals have to learn from.
+def signal_loss(outputs: AllExits, label: Tensor) -> Tensor:
+    """Return the loss from which the heads of the signals learn.
 
-    `certainty` learns, as a probability, whether its exit is right (Elbayad et al. 2020, section
-    3.2.1, "geometric-like", with right answers in the place of likelihoods; Xin et al., "BERxiT",
-    EACL 2021, section 3.3, with a squared loss). `depth` learns the earliest right exit, or the
-    first one where none is right: more layers would be of no use.
+    `certainty` learns the probability that its exit is right (Elbayad et al. 2020, section 3.2.1,
+    "geometric-like", with right answers instead of likelihoods; Xin et al., "BERxiT", EACL 2021,
+    section 3.3, with a squared loss). `depth` learns the earliest right exit, or the first exit if
+    none is right, because more layers would not help.
 
     # Parameters
 
@@ -86,20 +88,21 @@ def signal_loss(found: AllExits, label: Tensor) -> Tensor:
 
     A scalar, 0 without signals or rows.
     """
-    correct = found.logits.argmax(dim=-1) == label[:, None]
-    loss = found.logits.new_zeros(())
+    correct = outputs.logits.argmax(dim=-1) == label[:, None]
+    loss = outputs.logits.new_zeros(())
     if not len(label):
         return loss
-    if CERTAINTY in found.signals:
-        chance = found.signals[CERTAINTY].clamp(_TINY, 1 - _TINY)
-        loss = loss - torch.where(correct, chance, 1 - chance).log().mean()
-    if DEPTH in found.signals:
-        oracle = correct.long().argmax(dim=1)
-        chosen = found.signals[DEPTH].gather(1, oracle[:, None])
-        loss = loss - chosen.clamp(min=_TINY).log().mean()
+    if CERTAINTY in outputs.signals:
+        certainty = outputs.signals[CERTAINTY].clamp(_TINY, 1 - _TINY)
+        loss = loss - torch.where(correct, certainty, 1 - certainty).log().mean()
+    if DEPTH in outputs.signals:
+        first_right = correct.long().argmax(dim=1)  # 0 if no exit is right
+        likelihood = outputs.signals[DEPTH].gather(1, first_right[:, None])
+        loss = loss - likelihood.clamp(min=_TINY).log().mean()
     return loss
 
 
-def rows_of(found: AllExits, rows: Union[Tensor, slice]) -> AllExits:
-    """Only some rows."""
-    return AllExits(found.logits[rows], {n: values[rows] for n, values in found.signals.items()})
+def rows_of(outputs: AllExits, rows: Union[Tensor, slice]) -> AllExits:
+    """Return what the model says about some rows."""
+    signals = {name: values[rows] for name, values in outputs.signals.items()}
+    return AllExits(outputs.logits[rows], signals)

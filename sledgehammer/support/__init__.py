@@ -1,1 +1,1 @@
-"""Files, JSON lines and arguments: nothing about exits."""
+"""Handle files, JSON lines and arguments: nothing here knows of exits."""

@@ -1,10 +1,13 @@
-"""Types of command-line arguments; free of AllenNLP and torch."""
+"""Check the values of command-line options, without AllenNLP and torch.
+
+Each function is the `type` of an argument: it raises what `argparse` reports as a wrong value.
+"""
 
 import argparse
 
 
 def positive_int(text: str) -> int:
-    """`text` as a whole number of at least 1; for the `type` of an argument."""
+    """Return `text` as a whole number of at least 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
@@ -12,7 +15,7 @@ def positive_int(text: str) -> int:
 
 
 def natural_number(text: str) -> int:
-    """`text` as a whole number of at least 0."""
+    """Return `text` as a whole number of at least 0."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
@@ -20,7 +23,7 @@ def natural_number(text: str) -> int:
 
 
 def positive_float(text: str) -> float:
-    """`text` as a finite number above 0."""
+    """Return `text` as a finite number above 0."""
     value = float(text)
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0, got {text}")
@@ -28,7 +31,7 @@ def positive_float(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """`text` as a number above 0 and up to 1."""
+    """Return `text` as a number above 0 and at most 1."""
     value = float(text)
     if not 0.0 < value <= 1.0:
         raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}")

@@ -1,4 +1,4 @@
-"""What a terminal shows, and the name that the user called us by."""
+"""Decide what a terminal shows, and under which name the user called us."""
 
 import contextlib
 import io
@@ -12,26 +12,26 @@ VERBOSE = "--verbose"
 """The option of the `sledgehammer` command that shows what libraries print."""
 
 NOISY = ("train", "find-lr", "test-install")
-"""Commands whose logs are what one waits for."""
+"""Commands whose logs are their result, and stay on."""
 
 
 def print_anything() -> None:
-    """Have standard output show what its encoding lacks as escapes, where it would raise."""
+    """Let standard output escape the characters that its encoding lacks, instead of raising."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def program() -> str:
-    """Return `sledgehammer` or `allennlp`: the command that this process is."""
-    called = Path(sys.argv[0])
-    name = called.parent.name if called.name == "__main__.py" else called.stem
+    """Return the command that this process runs: `sledgehammer` or `allennlp`."""
+    script = Path(sys.argv[0])
+    name = script.parent.name if script.name == "__main__.py" else script.stem
     return "sledgehammer" if name == "sledgehammer" else "allennlp"
 
 
 def silence_libraries() -> None:
-    """Keep what libraries warn of and log off the terminal; what we say is shown."""
+    """Keep warnings and logs of libraries off the terminal; our own warnings are still shown."""
     warnings.simplefilter("ignore")
-    # `pytest` and others that are imported along reset the filters of warnings.
+    # `pytest` and other libraries reset the filters of warnings when they are imported.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("sledgehammer").setLevel(logging.WARNING)
@@ -39,6 +39,6 @@ def silence_libraries() -> None:
     with contextlib.suppress(ImportError):
         import nltk
 
-        # AllenNLP's models ask for data at import; without a network that prints eight lines.
-        download, nowhere = nltk.download, {"quiet": True, "print_error_to": io.StringIO()}
-        nltk.download = lambda *arguments, **options: download(*arguments, **{**options, **nowhere})
+        # AllenNLP's models download data when imported; without a network that prints eight lines.
+        download, silent = nltk.download, {"quiet": True, "print_error_to": io.StringIO()}
+        nltk.download = lambda *arguments, **options: download(*arguments, **{**options, **silent})

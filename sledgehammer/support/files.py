@@ -1,4 +1,4 @@
-"""Writing files whole or not at all; loads AllenNLP only to complain."""
+"""Write files whole or not at all; AllenNLP is imported only to raise its `ConfigurationError`."""
 
 import errno
 import os
@@ -11,25 +11,25 @@ from sledgehammer.support.owned import owned_file, owned_folder
 from sledgehammer.support.renaming import exchange, rename_new
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
-"""Failures of writing, which Python tells without the name of the file."""
+"""Failures of writing, which Python reports without the name of the file."""
 
 _PREFIX_LENGTH = 40
-"""Characters of the target's name in that of the partial file, so that it never gets too long."""
+"""How much of the target's name goes into that of the partial file, which must not get too long."""
 
 
 @contextmanager
 def replacing(target: Path, overwrite: bool = True) -> Iterator[Path]:
     """Yield a path beside `target` to write to, which becomes `target` at the end of the block.
 
-    When the block fails or is interrupted, nothing is left behind and `target` is as before; what
-    a killed process left is removed by the next one that writes the same file. A symbolic link
-    is followed, and a file that is replaced hands on its permissions and, if possible, its owner.
-    What is no regular file (a device, a FIFO, `/dev/stdout`) is yielded itself.
+    If the block fails or is interrupted, nothing is left behind and `target` is as before. If the
+    process is killed, the next one that writes the same file cleans up. A symbolic link is
+    followed, and a file that is replaced passes on its permissions and, if possible, its owner.
+    A `target` that is not a regular file (a device, a FIFO, `/dev/stdout`) is yielded itself.
 
     # Parameters
 
     overwrite : `bool`, optional (default = `True`)
-        Whether a file that has appeared by the end of the block is replaced.
+        Whether to replace a file that is there at the end of the block.
 
     # Raises
 
@@ -38,17 +38,17 @@ def replacing(target: Path, overwrite: bool = True) -> Iterator[Path]:
     """
     with _errors_of(target):
         old = _status(target)
-        straight = _is_written_straight(target, old)
-        if not straight and old is not None and not os.access(target, os.W_OK):
+        in_place = _is_written_in_place(target, old)
+        if not in_place and old is not None and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(target))
-    if straight:
+    if in_place:
         with _errors_of(target):
             yield target
         return
     place = Path(os.path.realpath(target))
     with _errors_of(target), owned_file(place.parent, _prefix(place)) as partial:
         yield partial
-        _hand_on(partial, old, 0o666)
+        _pass_on_permissions(partial, old, 0o666)
         _flush(partial)
         if overwrite:
             os.replace(partial, place)
@@ -58,26 +58,26 @@ def replacing(target: Path, overwrite: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(target: Path, overwrite: bool = True) -> Iterator[Path]:
-    """Yield an empty folder beside `target` to fill, which becomes `target` at the end of the block.
+    """Yield an empty folder beside `target`, which becomes `target` at the end of the block.
 
-    A folder of that name is replaced as a whole. When the block fails or is interrupted, nothing
-    is left behind and `target` is as before. At any moment the old folder or the new one is there
-    (where the system can't exchange two folders, for an instant neither).
+    A folder of that name is replaced as a whole. If the block fails or is interrupted, nothing is
+    left behind and `target` is as before. At any moment either the old or the new folder is there
+    (only if the system can't exchange two folders, there is neither for an instant).
 
     # Parameters
 
     overwrite : `bool`, optional (default = `True`)
-        Whether a folder that is there at the end of the block is replaced.
+        Whether to replace a folder that is there at the end of the block.
 
     # Raises
 
     `OSError`, with the name of `target`, if it can't be written; `FileExistsError` if it is there
-    and must not be replaced: of several processes that write it at a time, one succeeds.
+    and must not be replaced. If several processes write it at the same time, one succeeds.
     """
     place = Path(os.path.realpath(target))
     with _errors_of(target), owned_folder(place.parent, _prefix(place)) as partial:
         yield partial
-        _hand_on(partial, _status(place), 0o777)
+        _pass_on_permissions(partial, _status(place), 0o777)
         if overwrite:
             _put_in_place(partial, place)
         else:
@@ -92,9 +92,9 @@ def _put_in_place(partial: Path, place: Path) -> None:
         except FileExistsError:
             pass
         try:
-            if exchange(partial, place):  # `partial` is the old one from now on
+            if exchange(partial, place):  # from now on, `partial` is the old folder
                 return
-        except FileNotFoundError:  # somebody has just removed it
+        except FileNotFoundError:  # somebody has just removed the old folder
             continue
         with owned_folder(place.parent, _prefix(place)) as old:
             os.replace(place, old)
@@ -112,14 +112,14 @@ def _rename_new(partial: Path, place: Path, target: Path) -> None:
     except FileExistsError as error:
         raise FileExistsError(
             errno.EEXIST,
-            "another process has written it meanwhile: give another name, or --force",
+            "another process has just written it: give another name, or --force",
             str(target),
         ) from error
 
 
 @contextmanager
 def _errors_of(target: Path) -> Iterator[None]:
-    """Let failures of writing name the target, not the partial file or nothing."""
+    """Let failures of writing name the target, instead of the partial file or no file at all."""
     try:
         yield
     except OSError as error:
@@ -136,16 +136,17 @@ def _status(target: Path) -> Optional[os.stat_result]:
         return None
 
 
-def _is_written_straight(target: Path, old: Optional[os.stat_result]) -> bool:
-    """Whether this is no regular file, or one that is open already under the name of a descriptor."""
+def _is_written_in_place(target: Path, old: Optional[os.stat_result]) -> bool:
+    """Return whether `target` is a device, a FIFO or an open descriptor such as `/dev/stdout`."""
     folder = os.path.realpath(target.parent)
     if old is None or stat.S_ISDIR(old.st_mode):
         return False
-    descriptor = folder == "/dev" or folder.startswith(("/proc/", "/dev/fd"))
-    return descriptor or not stat.S_ISREG(old.st_mode)
+    is_descriptor = folder == "/dev" or folder.startswith(("/proc/", "/dev/fd"))
+    return is_descriptor or not stat.S_ISREG(old.st_mode)
 
 
-def _hand_on(partial: Path, old: Optional[os.stat_result], mode: int) -> None:
+def _pass_on_permissions(partial: Path, old: Optional[os.stat_result], mode: int) -> None:
+    """Give a new file the permissions and the owner of the old one, or `mode` less the umask."""
     if old is None:
         partial.chmod(mode & ~_umask())
         return
@@ -156,7 +157,7 @@ def _hand_on(partial: Path, old: Optional[os.stat_result], mode: int) -> None:
 
 
 def _flush(partial: Path) -> None:
-    """Have the content on the disk before the name: some failures come no earlier than here."""
+    """Bring the content to the disk before its name: some failures show only here."""
     with open(partial, "rb+") as file:
         os.fsync(file.fileno())
 
@@ -166,21 +167,21 @@ def _prefix(place: Path) -> str:
 
 
 def no_folder_for(target: Path) -> Optional[str]:
-    """What to say if there is no folder to write `target` into."""
+    """Return an error message if there is no folder to write `target` into, else `None`."""
     if target.absolute().parent.is_dir():
         return None
     return f"cannot write {str(target)!r}: no folder {target.parent}"
 
 
 def not_a_file(target: Path) -> Optional[str]:
-    """What to say if there is no folder for `target`, or it is one itself."""
+    """Return an error message if `target` is a folder, or there is none to write it into."""
     if target.is_dir():
         return f"cannot write {str(target)!r}: it is a folder"
     return no_folder_for(target)
 
 
 def check_folder(target: Path) -> None:
-    """Raise a `ConfigurationError` if there is no folder for `target`, or it is one itself."""
+    """Raise a `ConfigurationError` if `target` is a folder, or there is none to write it into."""
     from allennlp.common.checks import ConfigurationError
 
     if problem := not_a_file(target):
@@ -188,7 +189,7 @@ def check_folder(target: Path) -> None:
 
 
 def check_writable(target: Path, suffixes: Sequence[str]) -> None:
-    """Raise a `ConfigurationError` if a file can't be written, or ends in none of the suffixes."""
+    """Raise a `ConfigurationError` if a file can't be written, or has none of the suffixes."""
     from allennlp.common.checks import ConfigurationError
 
     if target.suffix not in suffixes:

@@ -1,20 +1,21 @@
-"""The JSON objects that `predict` takes, line by line: what is right in them and what is wrong.
+"""Read the JSON lines that `predict` takes, and say what is wrong with a bad one.
 
-Free of AllenNLP and torch, since exported engines answer the same lines.
+AllenNLP and torch are not needed: exported engines answer the same lines.
 """
 
 import json
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 CUSTOMARY_NAMES = {"text": "sentence"}
-"""What AllenNLP's own predictors call a field that our readers name otherwise."""
+"""By our name of a field: what AllenNLP's own predictors call it."""
 
 DEEPEST = 64
-"""Levels of lists and objects within a line; Python's own limit depends on who asks."""
+"""How deep lists and objects of a line may be nested. Python has a limit too, but it depends on
+how deep the stack is already."""
 
 
 def parse_line(line: str) -> Tuple[Dict[str, Any], Optional[str]]:
-    """Return the JSON object of a line, or an empty one and what is wrong."""
+    """Return the JSON object of a line and `None`, or an empty object and what is wrong."""
     if problem := unreadable(line):
         return {}, problem
     try:
@@ -31,7 +32,7 @@ def parse_line(line: str) -> Tuple[Dict[str, Any], Optional[str]]:
 
 
 def unreadable(line: str) -> Optional[str]:
-    """Return what is wrong with a line of text, if anything is."""
+    """Return what is wrong with a line of text, or `None`."""
     if not line.strip():
         return "blank line"
     return None if is_text(line) else "not UTF-8 text"
@@ -42,13 +43,13 @@ def texts_of(inputs: Mapping[str, Any], fields: Sequence[str]) -> List[str]:
 
     # Raises
 
-    `ValueError` if one is missing or is not a text.
+    `ValueError` if one is missing or not a text.
     """
     return [text_of(inputs, present_name(inputs, name), name) for name in fields]
 
 
 def present_name(inputs: Mapping[str, Any], name: str) -> str:
-    """Return the name under which a line has the text of a field."""
+    """Return the name that a line uses for a field: ours, or AllenNLP's customary one."""
     return name if name in inputs else CUSTOMARY_NAMES.get(name, name)
 
 
@@ -60,11 +61,11 @@ def text_of(inputs: Mapping[str, Any], present: str, name: Optional[str] = None)
     present : `str`
         The name that the field has in `inputs`, if it is there.
     name : `str`, optional
-        Its proper name, for errors.
+        Our name of the field, for the error if it is missing.
 
     # Raises
 
-    `ValueError` if it is missing or is not a text.
+    `ValueError` if it is missing or not a text.
     """
     if present not in inputs:
         raise ValueError(f"missing field {name or present!r}")
@@ -72,12 +73,12 @@ def text_of(inputs: Mapping[str, Any], present: str, name: Optional[str] = None)
     if not isinstance(value, str):
         raise ValueError(f"field {present!r} must be a string, got {described(value)}")
     if not is_text(value):
-        raise ValueError(f"field {present!r} has a lone surrogate, which is no text")
+        raise ValueError(f"field {present!r} has a lone surrogate, which is not valid text")
     return value
 
 
 def is_text(text: str) -> bool:
-    """Return whether the string is free of lone surrogates, and so can be encoded."""
+    """Return whether a string can be encoded, that is, has no lone surrogates."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -86,7 +87,7 @@ def is_text(text: str) -> bool:
 
 
 def described(value: Any) -> str:
-    """Return a JSON value as an error names it: short, however long and deep it is."""
+    """Return a JSON value for an error message: short, however long and deep the value is."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
@@ -95,13 +96,13 @@ def described(value: Any) -> str:
 
 
 def summary_of_bad_lines(numbers: Sequence[int]) -> str:
-    """Return what to say at the end of an input with bad lines."""
-    answered = "1 bad line was" if len(numbers) == 1 else f"{len(numbers)} bad lines were"
-    return f"{answered} answered with an error: {_named_lines(numbers)}"
+    """Return the message that tells, at the end of an input, which lines were bad."""
+    lines = "1 bad line was" if len(numbers) == 1 else f"{len(numbers)} bad lines were"
+    return f"{lines} answered with an error: {_named_lines(numbers)}"
 
 
 def summary_of_truncated(numbers: Sequence[int], max_length: int) -> str:
-    """Return what to say at the end of an input of which some texts were too long."""
+    """Return the message that tells, at the end of an input, which texts were too long."""
     texts = "1 text was" if len(numbers) == 1 else f"{len(numbers)} texts were"
     return (
         f"{texts} longer than {max_length} word pieces and answered without the rest: "
@@ -113,17 +114,17 @@ _TOO_DEEP = f"not JSON that can be read: lists or objects are nested deeper than
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether lists and objects are nested too deeply for those who go through them later."""
+    """Return whether lists and objects are nested too deeply for recursive code to process."""
     level = [value]
     for _ in range(DEEPEST + 1):
-        level = [inner for outer in level for inner in _inner(outer)]
+        level = [inner for outer in level for inner in _children(outer)]
         if not level:
             return False
     return True
 
 
-def _inner(value: Any) -> Iterable[Any]:
-    """The lists and objects right within one."""
+def _children(value: Any) -> Iterable[Any]:
+    """Return the lists and objects directly within a value."""
     if isinstance(value, dict):
         value = value.values()
     elif not isinstance(value, list):

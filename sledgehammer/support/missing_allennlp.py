@@ -1,4 +1,4 @@
-"""Says what to install when AllenNLP is missing."""
+"""Say what to install when AllenNLP is missing."""
 
 import importlib.util
 import sys
@@ -8,7 +8,8 @@ INSTALL = (
     if sys.version_info < (3, 11)
     else "pip install --no-deps allennlp==2.10.1 allennlp-models==2.10.1"
 )
-"""On Python 3.11 and later AllenNLP's own pins can't be met; its code runs all the same."""
+"""The command that installs AllenNLP. On Python 3.11 and later its own requirements can't be met,
+but its code runs without them."""
 
 
 def require_allennlp() -> None:

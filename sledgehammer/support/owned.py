@@ -1,9 +1,9 @@
-"""Temporary files and folders that a later run removes if their owner was killed.
+"""Make temporary files and folders that a later run removes if their owner was killed.
 
-The owner holds a lock (`flock`) on each. The kernel drops it with the process, however that ends,
-so that whoever gets the lock knows that the owner is gone: no process number is taken for another's,
-in other containers and on file systems of other machines too. Where there are no such locks
-nothing is removed.
+The owner holds a lock (`flock`) on each. The kernel drops the lock when the process ends, however
+it ends, so whoever gets the lock knows that the owner is gone. Unlike a process number, a lock
+can't be mistaken for another process's, even across containers and network file systems. On a
+system without such locks nothing is removed.
 """
 
 import os
@@ -22,14 +22,14 @@ except ImportError:  # not on Windows
 
 SUFFIX = ".part"
 SCRATCH = "sledgehammer-"
-"""How the folders of `scratch_folder` begin."""
+"""How the names of the folders of `scratch_folder` begin."""
 
 
 @contextmanager
 def owned_file(directory: Path, prefix: str) -> Iterator[Path]:
     """Make an empty file, and remove it at the end of the block if it is still there.
 
-    Those of the same prefix whose owner is gone are removed first.
+    Files of the same prefix whose owner is gone are removed first.
     """
 
     def make() -> Path:
@@ -48,9 +48,9 @@ def owned_file(directory: Path, prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def owned_folder(directory: Path, prefix: str) -> Iterator[Path]:
-    """Make an empty folder, and remove what has its name at the end of the block.
+    """Make an empty folder, and at the end of the block remove whatever then has its name.
 
-    Those of the same prefix whose owner is gone are removed first.
+    Folders of the same prefix whose owner is gone are removed first.
     """
     remove_abandoned(directory, prefix)
     path, lock = _made_and_locked(
@@ -65,25 +65,25 @@ def owned_folder(directory: Path, prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Make a folder among the system's temporary ones, which is gone at the end of the block."""
+    """Make a folder in the system's temporary folder, and remove it at the end of the block."""
     with owned_folder(Path(tempfile.gettempdir()), SCRATCH) as folder:
         yield folder
 
 
 def remove_abandoned(directory: Path, prefix: str) -> bool:
-    """Remove the files and folders of a prefix whose owner is gone; never fails.
+    """Remove the files and folders of a prefix whose owner is gone; never fail.
 
     # Returns
 
-    Whether there were any.
+    Whether any were removed.
     """
     if fcntl is None:
         return False
-    ours = re.compile(re.escape(prefix) + r"[a-z0-9_]{8}" + re.escape(SUFFIX))
+    name_pattern = re.compile(re.escape(prefix) + r"[a-z0-9_]{8}" + re.escape(SUFFIX))
     removed = False
     with suppress(OSError):
         for entry in os.scandir(directory):
-            if ours.fullmatch(entry.name):
+            if name_pattern.fullmatch(entry.name):
                 with suppress(OSError):
                     removed |= _remove_if_abandoned(Path(entry.path))
     return removed
@@ -91,11 +91,11 @@ def remove_abandoned(directory: Path, prefix: str) -> bool:
 
 def _remove_if_abandoned(path: Path) -> bool:
     is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
-    access = os.O_RDONLY if is_folder else os.O_RDWR  # a lock over a network needs the latter
+    access = os.O_RDONLY if is_folder else os.O_RDWR  # network file systems lock no read-only file
     descriptor = os.open(path, access | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         status = os.fstat(descriptor)
-        # Temporary folders are everybody's: what other users have there is not ours to judge.
+        # Temporary folders are shared: leave alone what belongs to other users.
         if status.st_uid != os.geteuid():
             return False
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -111,7 +111,7 @@ def _remove_if_abandoned(path: Path) -> bool:
 
 
 def _made_and_locked(make: Callable[[], Path], flags: int) -> Tuple[Path, Optional[int]]:
-    """Make something and lock it; again, if a sweep took it before the lock was there."""
+    """Make a file or folder and lock it; start over if a cleanup removed it before the lock."""
     while True:
         path = make()
         if fcntl is None:
@@ -120,7 +120,7 @@ def _made_and_locked(make: Callable[[], Path], flags: int) -> Tuple[Path, Option
             descriptor = os.open(path, flags)
         except FileNotFoundError:
             continue
-        # Some network file systems have no locks; there nobody else gets one either.
+        # Some network file systems have no locks; then nobody else gets one either.
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         if _is_at(descriptor, path):

@@ -1,4 +1,4 @@
-"""Renaming without a moment in which another process could see, or take, half of it."""
+"""Rename files and folders in one step, so that no other process sees a half-done rename."""
 
 import ctypes
 import errno
@@ -12,20 +12,21 @@ _NOREPLACE, _EXCHANGE = 1, 2
 
 _AT_FDCWD = -100
 _UNSUPPORTED = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EPERM)
-"""What kernels and file systems without a flag say."""
+"""Errors of kernels and file systems that don't know a flag."""
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Rename a file or folder to a name that nothing has yet.
+    """Rename a file or folder to a name that is not taken.
 
     # Raises
 
-    `FileExistsError` if there is something of that name.
+    `FileExistsError` if the name is taken.
     """
     if _renameat2(source, target, _NOREPLACE):
         return
     if source.is_dir():
-        # Unlike `rename`, `mkdir` fails where an empty folder is; a folder replaces that one.
+        # `rename` would silently replace an empty folder of that name; `mkdir` fails if there is
+        # one. Then `rename` replaces the empty folder that we made.
         os.mkdir(target)
         os.rename(source, target)
     else:
@@ -34,15 +35,16 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def exchange(first: Path, second: Path) -> bool:
-    """Let two files or folders change names in one step; `False` where the system can't."""
+    """Swap the names of two files or folders in one step; return `False` if the system can't."""
     return _renameat2(first, second, _EXCHANGE)
 
 
 def _renameat2(source: Path, target: Path, flag: int) -> bool:
-    function = _function()
-    if function is None:
+    """Call `renameat2`; return `False` if this system does not have it, or not the flag."""
+    renameat2 = _library_function()
+    if renameat2 is None:
         return False
-    if function(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
+    if renameat2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), flag) == 0:
         return True
     code = ctypes.get_errno()
     if code in _UNSUPPORTED:
@@ -50,7 +52,7 @@ def _renameat2(source: Path, target: Path, flag: int) -> bool:
     raise OSError(code, os.strerror(code), str(source), None, str(target))
 
 
-def _function() -> Optional[Any]:
+def _library_function() -> Optional[Any]:
     if not sys.platform.startswith("linux"):
         return None
     try:

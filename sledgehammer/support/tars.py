@@ -1,9 +1,9 @@
-"""Archives (tar files, compressed or not): read whole and checked, extracted, written.
+"""Read, check, extract and write archives: tar files, compressed or not.
 
-All of an archive is read whatever is wanted of it, since a compressed file tells only at its end
-whether it is whole. Those that `CheckedTar` wrote list the SHA-256 of every file in `CHECKSUMS`,
-and all have to agree. That shows damage, not who wrote an archive: whoever can change a file can
-change its checksum too.
+An archive is always read to its end, even for one file: only the end of a compressed file tells
+whether it is whole. Archives that `CheckedTar` wrote list the SHA-256 of every file in
+`CHECKSUMS`, and all of them must match. That detects damage, not forgery: whoever can change a
+file can change its checksum too.
 """
 
 import hashlib
@@ -21,27 +21,30 @@ CHECKSUMS = "checksums.json"
 _FORMAT = 1
 _BLOCK = 1 << 20
 _LARGEST_LIST = 1 << 24
-"""Bytes that the list of checksums may have."""
+"""The most bytes that the list of checksums may have."""
 
 
 class ArchiveError(ValueError):
-    """An archive is damaged, or holds what no archive should."""
+    """Tell that an archive is damaged, or holds a member that no archive should have."""
 
 
 class Readable(Protocol):
-    def read(self, size: int = -1) -> bytes: ...
+    """Give bytes, as a file does."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next `size` bytes, or all that are left."""
 
 
 class Member(NamedTuple):
-    """A file or folder of an archive."""
+    """Hold a file or folder of an archive."""
 
     name: str
-    """Relative to the archive, without `..`."""
+    """The path within the archive, without `..`."""
 
     info: tarfile.TarInfo
 
     content: Optional[Readable]
-    """Of a file; to be read before the next member is asked for."""
+    """What is in a file, `None` for a folder. Read it before you ask for the next member."""
 
 
 def members(path: Path) -> Iterator[Member]:
@@ -49,12 +52,12 @@ def members(path: Path) -> Iterator[Member]:
 
     # Raises
 
-    `ArchiveError` if it is damaged, or has a member that lies outside of it or is neither file
-    nor folder; the damage may show after the last member only. `OSError` if it can't be opened.
+    `ArchiveError` if it is damaged, or has a member that lies outside of it or is neither a file
+    nor a folder; some damage shows only after the last member. `OSError` if it can't be opened.
     """
     digests: Dict[str, str] = {}
-    stored: Optional[bytes] = None
-    with _told_as_damage(), tarfile.open(path, "r:*") as archive:
+    checksums: Optional[bytes] = None
+    with _damage_as_archive_error(), tarfile.open(path, "r:*") as archive:
         for info in archive:
             name = _checked_name(info)
             if info.isdir():
@@ -64,17 +67,17 @@ def members(path: Path) -> Iterator[Member]:
             assert file is not None, "it is a file"
             content = _Content(file)
             if name == CHECKSUMS:
-                stored = content.read(_LARGEST_LIST)
+                checksums = content.read(_LARGEST_LIST)
                 continue
             yield Member(name, info, content)
             digests[name] = content.finish()
         _check_end(archive)
-        if stored is not None:
-            _check_digests(digests, stored)
+        if checksums is not None:
+            _check_digests(digests, checksums)
 
 
 def extract(path: Path, folder: Path) -> None:
-    """Write the files and folders of an archive into an empty folder, and nothing outside of it.
+    """Write the files and folders of an archive into an empty folder, nothing outside of it.
 
     # Raises
 
@@ -91,17 +94,17 @@ def extract(path: Path, folder: Path) -> None:
                 while block := member.content.read(_BLOCK):
                     file.write(block)
     except (IsADirectoryError, NotADirectoryError, FileExistsError) as error:
-        raise ArchiveError(f"it has a file and a folder of one name: {error}") from error
+        raise ArchiveError(f"it has a file and a folder of the same name: {error}") from error
 
 
 def check(path: Path) -> None:
-    """Raise what `members` does, for an archive that others will extract."""
+    """Read an archive that other code will extract, and raise what `members` raises."""
     for _ in members(path):
         pass
 
 
 def read_files(path: Path, wanted: Callable[[str], bool]) -> Dict[str, bytes]:
-    """Return the content of the files whose names are wanted, by name."""
+    """Return the content of the wanted files, by name."""
     return {
         member.name: member.content.read()
         for member in members(path)
@@ -120,9 +123,9 @@ def rewrite(
     # Parameters
 
     changes : `Dict[str, Callable[[bytes], bytes]]`
-        By the name of a file, what makes its new content of the old.
+        By the name of a file: a function from its old content to the new one.
     added : `Dict[str, bytes]`
-        More files; they replace those of the same names.
+        More files, by name; they replace files of the same name.
     """
     with CheckedTar.open(target, "w:gz") as new:
         for name, info, content in members(source):
@@ -139,9 +142,9 @@ def rewrite(
 
 
 class CheckedTar(tarfile.TarFile):
-    """A tar file to write, which gets a list of its files' checksums when it is closed."""
+    """Write a tar file, and at its end a list of the checksums of its files."""
 
-    dereference = True  # links would lead nowhere where the archive is read
+    dereference = True  # where the archive is read, links would lead nowhere
     closed: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -149,6 +152,7 @@ class CheckedTar(tarfile.TarFile):
         super().__init__(*args, **kwargs)
 
     def addfile(self, tarinfo: tarfile.TarInfo, fileobj: Any = None) -> None:
+        """Write a member, and note its checksum if it is a file."""
         if fileobj is None:
             super().addfile(tarinfo)
             return
@@ -157,40 +161,42 @@ class CheckedTar(tarfile.TarFile):
         self._digests[str(PurePosixPath(tarinfo.name))] = content.digest.hexdigest()
 
     def add_bytes(self, name: str, data: bytes) -> None:
+        """Write a file with the given content."""
         info = tarfile.TarInfo(name)
         info.size, info.mtime = len(data), int(time.time())
         self.addfile(info, io.BytesIO(data))
 
     def close(self) -> None:
+        """Write the list of checksums, and close the file."""
         if not self.closed and self.mode == "w":
-            listed = {"format": _FORMAT, "sha256": dict(self._digests)}
-            self.add_bytes(CHECKSUMS, json.dumps(listed, indent=1).encode())
+            checksums = {"format": _FORMAT, "sha256": dict(self._digests)}
+            self.add_bytes(CHECKSUMS, json.dumps(checksums, indent=1).encode())
         super().close()
 
 
 class _Content:
-    """A file that is hashed as it is read; what a damaged archive raises is an `ArchiveError`."""
+    """Hash a file while it is read, and raise an `ArchiveError` where the archive is damaged."""
 
     def __init__(self, file: Readable) -> None:
         self._file = file
         self.digest = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        with _told_as_damage():
+        with _damage_as_archive_error():
             block = self._file.read(size)
         self.digest.update(block)
         return block
 
     def finish(self) -> str:
-        """Read what is left and return the SHA-256 of all."""
+        """Read what is left, and return the SHA-256 of the whole file."""
         while self.read(_BLOCK):
             pass
         return self.digest.hexdigest()
 
 
 @contextmanager
-def _told_as_damage() -> Iterator[None]:
-    """Turn all that a damaged archive makes Python's modules raise into an `ArchiveError`."""
+def _damage_as_archive_error() -> Iterator[None]:
+    """Raise an `ArchiveError` for any error of Python's modules that a damaged archive causes."""
     try:
         yield
     except ArchiveError:
@@ -201,7 +207,7 @@ def _told_as_damage() -> Iterator[None]:
     ) as error:  # fmt: skip
         raise ArchiveError(str(error)) from error
     except OSError as error:
-        if error.errno is not None:  # of the system, not of a decompressor
+        if error.errno is not None:  # it comes from the system, not from a decompressor
             raise
         raise ArchiveError(str(error)) from error
 
@@ -211,12 +217,12 @@ def _checked_name(info: tarfile.TarInfo) -> str:
     if name.is_absolute() or ".." in name.parts or "\0" in info.name or "\\" in info.name:
         raise ArchiveError(f"its member {info.name!r} would lie outside of it")
     if not (info.isdir() or info.islnk() or (info.isfile() and not info.issparse())):
-        raise ArchiveError(f"its member {info.name!r} is neither file nor folder")
+        raise ArchiveError(f"its member {info.name!r} is neither a file nor a folder")
     return str(name)
 
 
 def _check_end(archive: tarfile.TarFile) -> None:
-    """Read what comes after the last member, and with it the compressed file's own checksum."""
+    """Read what comes after the last member; this also checks a compressed file's own checksum."""
     file = archive.fileobj
     assert file is not None, "it is open"
     if file.tell() < archive.offset:  # the content of a hard link lies before it
@@ -226,17 +232,17 @@ def _check_end(archive: tarfile.TarFile) -> None:
             raise ArchiveError("a member has no header")
 
 
-def _check_digests(found: Dict[str, str], stored: bytes) -> None:
+def _check_digests(digests: Dict[str, str], checksums: bytes) -> None:
     try:
-        listed = json.loads(stored)
-        expected = listed["sha256"]
-        known = listed["format"] == _FORMAT and isinstance(expected, dict)
+        content = json.loads(checksums)
+        expected = content["sha256"]
+        is_known_format = content["format"] == _FORMAT and isinstance(expected, dict)
     except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise ArchiveError(f"its {CHECKSUMS} can't be read") from error
-    if not known:
-        raise ArchiveError(f"its {CHECKSUMS} is of a format that this version can't read")
-    wrong: List[str] = [
-        name for name in {**expected, **found} if expected.get(name) != found.get(name)
+    if not is_known_format:
+        raise ArchiveError(f"its {CHECKSUMS} has a format that this version can't read")
+    changed: List[str] = [
+        name for name in {**expected, **digests} if expected.get(name) != digests.get(name)
     ]
-    if wrong:
-        raise ArchiveError(f"{min(wrong)} is not what was written")
+    if changed:
+        raise ArchiveError(f"{min(changed)} has changed since it was written")

@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 from sledgehammer.calibration import fit_temperature, nll
-from sledgehammer.lexical import FeatureSpace, Found, LinearModel, Pieces
+from sledgehammer.lexical import Features, FeatureSpace, LinearModel, Pieces
 from sledgehammer.lexical.linear import GRAIN, LARGEST, tf
 
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -126,16 +126,16 @@ def inverse_document_frequency(
     return np.rint(idf / GRAIN) * GRAIN
 
 
-def tf_idf(found: Found, idf: ndarray, used: ndarray, rows: int) -> sparse.csr_matrix:
+def tf_idf(features: Features, idf: ndarray, used: ndarray, rows: int) -> sparse.csr_matrix:
     """Return rows of unit length over the buckets that are used: (rows, used), sparse."""
     column = np.full(len(idf), -1)
     column[used] = np.arange(len(used))
-    known = idf[found.bucket] > 0
-    value = tf(found.times[known]) * idf[found.bucket[known]]
-    row = found.row[known]
+    known = idf[features.bucket] > 0
+    value = tf(features.times[known]) * idf[features.bucket[known]]
+    row = features.row[known]
     value /= np.sqrt(np.bincount(row, value**2, minlength=rows))[row]
     shape = (rows, len(used))
-    return sparse.csr_matrix((value, (row, column[found.bucket[known]])), shape=shape)
+    return sparse.csr_matrix((value, (row, column[features.bucket[known]])), shape=shape)
 
 
 def _regression(

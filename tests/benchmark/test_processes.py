@@ -43,7 +43,7 @@ def test_what_a_dying_process_wrote_is_shown(
 ) -> None:
     instead("print('the kernel is not happy', file=sys.stderr, flush=True); os._exit(3)")
     with workers([NOBODY], 1) as started:
-        message = "mine: its process ended with exit status 3; what it wrote last is above"
+        message = "mine: its process ended with exit status 3; its last output is above"
         with pytest.raises(ConfigurationError, match=message):
             started["mine"].ask(do="round", batch_size=1)
     assert capsys.readouterr().err == "mine: the kernel is not happy\n"
@@ -66,7 +66,7 @@ def test_a_process_that_writes_a_lot_is_not_blocked(instead: Any) -> None:
 
 def test_a_process_that_cannot_start_leaves_none_behind(tmp_path: Path) -> None:
     before = _children()
-    with pytest.raises(ConfigurationError, match="mine: EngineError: .*is no exported model"):
+    with pytest.raises(ConfigurationError, match="mine: EngineError: .*is not an exported model"):
         Worker(Contender("mine", "engine", str(tmp_path)), 1)
     assert _children() == before
 

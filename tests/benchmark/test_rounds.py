@@ -45,5 +45,5 @@ def test_every_kind_takes_its_turn(tiny_archive: Path, tmp_path: Path, runtime: 
 
 def test_a_contender_that_fails_is_named(tmp_path: Path) -> None:
     broken = Contender("mine", "engine", str(tmp_path))
-    with pytest.raises(ConfigurationError, match="mine: EngineError: .*is no exported model"):
+    with pytest.raises(ConfigurationError, match="mine: EngineError: .*is not an exported model"):
         time_contenders([broken], 1, Workload(ROWS, {}, [1], 1))

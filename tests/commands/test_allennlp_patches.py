@@ -98,7 +98,7 @@ def test_errors_are_one_line(
     with pytest.raises(SystemExit, match="is incomplete: segments/exit_0.onnx is missing"):
         allennlp(command, str(copy), DEV)
     (copy / MANIFEST).write_text("{}")
-    with pytest.raises(SystemExit, match="is of format None"):
+    with pytest.raises(SystemExit, match="has format None"):
         allennlp(command, str(copy), DEV)
     with pytest.raises(SystemExit, match="neither the folder of an archive"):
         allennlp(command, str(copy / "segments"), DEV)
@@ -106,7 +106,7 @@ def test_errors_are_one_line(
 
 def test_in_a_program_errors_are_raised(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text("{}")
-    with pytest.raises(ConfigurationError, match="is of format None"):
+    with pytest.raises(ConfigurationError, match="has format None"):
         loader("evaluate")(tmp_path)
 
 

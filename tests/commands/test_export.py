@@ -154,7 +154,9 @@ def test_targets_are_not_overwritten_by_accident(
     assert first["precision"] == "fp32"
     other = tmp_path / "other"
     other.mkdir()
-    assert "no exported model" in refused(ExportCommand(), capsys, tiny_archive, other, "--force")
+    assert "not an exported model" in refused(
+        ExportCommand(), capsys, tiny_archive, other, "--force"
+    )
     assert "no folder" in refused(ExportCommand(), capsys, tiny_archive, tmp_path / "no/such")
 
 

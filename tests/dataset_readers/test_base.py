@@ -7,7 +7,7 @@ import pytest
 import torch.distributed as dist
 from allennlp.common import util
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import DatasetReader, Instance, Vocabulary
+from allennlp.data import Batch, DatasetReader, Instance, Vocabulary
 from allennlp.data.data_loaders import MultiProcessDataLoader
 from allennlp.data.dataset_readers.dataset_reader import DistributedInfo
 
@@ -98,3 +98,14 @@ def test_pieces_are_those_of_the_whole_texts(snli_reader: SnliReader) -> None:
     ((man, woman),) = snli_reader.pieces([["a man", "a woman"]])
     assert pieces[1] == [man * 400, woman] and len(man * 400) > snli_reader.max_length
     assert snli_reader.pieces([]) == []
+
+
+def test_tensors_are_those_of_a_batch_of_instances(snli_reader: SnliReader) -> None:
+    rows = [["a boy runs", "he is fast"], ["a dog", "it barks at the boy and at geese"], ["a", "b"]]
+    batch = Batch([snli_reader.text_to_instance(*texts) for texts in rows])
+    batch.index_instances(Vocabulary())
+    expected = batch.as_tensor_dict()["tokens"]
+    tensors = snli_reader.tensors(snli_reader.encode(rows))
+    assert set(tensors) == set(expected)
+    for name, tensor in tensors.items():
+        assert tensor.tolist() == expected[name].long().tolist(), name

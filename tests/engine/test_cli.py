@@ -237,7 +237,7 @@ USAGE_ERRORS = {
     "--predictor-args is not JSON": ["in", "--predictor-args", "{"],
     "--predictor-args takes": ["in", "--predictor-args", '{"frozen": false}'],
     "both give a threshold": ["in", "--threshold=1", "--predictor-args", '{"threshold": 1}'],
-    "--silent without --output-file": ["in", "--silent"],
+    "--silent needs --output-file": ["in", "--silent"],
 }  # fmt: skip
 
 
@@ -256,7 +256,7 @@ def test_errors_are_one_line(
     damaged = Path(shutil.copytree(tiny_engine, tmp_path / "damaged"))
     (damaged / "config.json").write_text("{}")
     cases = {
-        "is damaged: config.json is not what was written": [str(damaged), source],
+        "is damaged: config.json has changed since it was written": [str(damaged), source],
         "missing: No such file": [str(tiny_engine), str(tmp_path / "missing")],
         "Is a directory": [str(tiny_engine), str(tmp_path)],
         "no folder": [str(tiny_engine), source, "--output-file", str(tmp_path / "no/out")],
@@ -366,7 +366,7 @@ def test_entries_keep_the_texts_of_pairs_together() -> None:
     lines = io.StringIO(json.dumps(pair) + '\n{"premise": "a boy", "id": 3}\n')
     reader = LineReader(LineFormat(["premise", "hypothesis"]), ConfidencePolicy())
     item, known = reader.entries(lines)
-    assert (item.text, item.given) == (["a boy", "geese"], {"threshold": 1.0})  # type: ignore[union-attr]
+    assert (item.text, item.all_settings) == (["a boy", "geese"], {"threshold": 1.0})  # type: ignore[union-attr]
     assert known.answer == {"error": "missing field 'hypothesis'", "line": 2}  # type: ignore[union-attr]
     assert reader.complete({}) == {} and reader.complete(known.answer)["id"] == 3  # type: ignore[union-attr]
     assert (reader.tally.bad_lines, reader.tally.exit_code) == ([2], 3)

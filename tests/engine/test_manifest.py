@@ -1,4 +1,4 @@
-"""Directories that are no exported model, or not a whole one."""
+"""Directories that are not an exported model, or not a whole one."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def test_int8_that_says_its_kind_keeps_its_name(copy: Path) -> None:
 @pytest.mark.parametrize("path", ["missing", ".", "", "x" * 5000, "https://example.org/model"])
 def test_what_is_no_exported_model(path: str, tmp_path: Path) -> None:
     assert not is_engine(tmp_path / path)
-    with pytest.raises(EngineError, match="is no exported model: it has no engine.json"):
+    with pytest.raises(EngineError, match="is not an exported model: it has no engine.json"):
         engine.load(tmp_path / path)
 
 
@@ -89,10 +89,10 @@ def test_missing_and_changed_files_are_named(copy: Path, name: str) -> None:
     file = copy / name
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(EngineError, match=f"is damaged: {name} is not what was written"):
+    with pytest.raises(EngineError, match=f"is damaged: {name} has changed since it was written"):
         engine.load(copy)
     file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(EngineError, match=f"is damaged: {name} is not what was written"):
+    with pytest.raises(EngineError, match=f"is damaged: {name} has changed since it was written"):
         engine.load(copy)
     file.unlink()
     with pytest.raises(EngineError, match=f"is incomplete: {name} is missing"):
@@ -100,7 +100,7 @@ def test_missing_and_changed_files_are_named(copy: Path, name: str) -> None:
 
 
 CHANGES: Dict[str, Callable[[Dict[str, Any]], Any]] = {
-    "of format 7": lambda content: content.update(format=7),
+    "has format 7": lambda content: content.update(format=7),
     "is damaged: .*'labels'": lambda content: content.pop("labels"),
     "is damaged: .*'colour'": lambda content: content.update(colour="red"),
     "is damaged: files must be bytes and SHA-256": lambda content: content["files"][
@@ -184,11 +184,11 @@ def test_what_is_no_regular_file_is_not_read(copy: Path) -> None:
     """Reading a FIFO would wait for ever."""
     (copy / MANIFEST).unlink()
     os.mkfifo(copy / MANIFEST)
-    with pytest.raises(EngineError, match="is no exported model"):
+    with pytest.raises(EngineError, match="is not an exported model"):
         read(copy)
     (copy / MANIFEST).unlink()
     (copy / MANIFEST).symlink_to("/dev/zero")
-    with pytest.raises(EngineError, match="is no exported model"):
+    with pytest.raises(EngineError, match="is not an exported model"):
         read(copy)
 
 
@@ -210,7 +210,7 @@ BAD: Dict[str, List[Any]] = {
     "signals": [["hope"], "depth", ["depth", "depth"]],
     "exit_shares": [None, [[]], [[0.5, 1.0]], [[0, 2, 0, -1]], [[2.0, 1, 0, 0]], [["0", 1, 0, 0]]],
     "activation_scales": ["row", None, 3, ["token"]],
-    "timings": [None, [], "fast"],
+    "timings": [None, [], 3, "fast"],
     "files": [None, [], {"a": {}}, {"a": {"bytes": -1, "sha256": "0" * 64}}],
 }
 

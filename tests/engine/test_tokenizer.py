@@ -142,5 +142,5 @@ def test_a_lone_surrogate_is_no_text() -> None:
 
 def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(EngineError, match="is no tokenizer"):
+    with pytest.raises(EngineError, match="is not a tokenizer"):
         Tokenizer(tmp_path / "tokenizer.json", 8, INPUTS, 0, 1)

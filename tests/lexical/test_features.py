@@ -7,16 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sledgehammer.lexical import FeatureSpace, Found, Pieces
+from sledgehammer.lexical import Features, FeatureSpace, Pieces
 
 TEXTS = st.lists(st.integers(0, 40), max_size=30)
 LARGE = FeatureSpace(bits=24)
 
 
-def of_row(found: Found, row: int) -> List[Tuple[int, int]]:
-    """The buckets and counts of a row."""
-    own = found.row == row
-    return list(zip(found.bucket[own].tolist(), found.times[own].tolist()))
+def of_row(features: Features, row: int) -> List[Tuple[int, int]]:
+    """Return the buckets and counts of a row."""
+    of_it = features.row == row
+    return list(zip(features.bucket[of_it].tolist(), features.times[of_it].tolist()))
 
 
 @pytest.mark.parametrize("texts", [1, 2])

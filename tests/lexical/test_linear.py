@@ -92,13 +92,13 @@ def test_files_that_are_no_model_are_refused(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for content in (b"", b"text", whole[:-30], whole[: len(whole) // 2]):
         file.write_bytes(content)
-        with pytest.raises(LexicalError, match="no lexical model"):
+        with pytest.raises(LexicalError, match="not a lexical model"):
             LinearModel.load(file)
     np.savez(file, space=np.array([1, 2, 10]), table=np.zeros((3, 3), np.float16))
-    with pytest.raises(LexicalError, match="no lexical model"):
+    with pytest.raises(LexicalError, match="not a lexical model"):
         LinearModel.load(file)
     np.savez(file, space=np.array([{"pickled": 1}], object))
-    with pytest.raises(LexicalError, match="no lexical model"):
+    with pytest.raises(LexicalError, match="not a lexical model"):
         LinearModel.load(file)
 
 

@@ -98,7 +98,7 @@ def test_hostile_members_are_refused(tmp_path: Path, kind: str) -> None:
 def test_a_file_within_a_file_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tar.gz", {"config.json": b"", "config.json/inner": b""})
     (tmp_path / "out").mkdir()
-    with pytest.raises(ArchiveError, match="a file and a folder of one name"):
+    with pytest.raises(ArchiveError, match="a file and a folder of the same name"):
         tars.extract(path, tmp_path / "out")
 
 
@@ -148,12 +148,12 @@ def test_changes_that_keep_the_compressed_file_whole_are_noticed(tmp_path: Path)
     with tarfile.open(path) as archive:
         sums = archive.extractfile(CHECKSUMS).read()  # type: ignore[union-attr]
     changed = {**FILES, "weights.th": FILES["weights.th"][:-1] + b"x", CHECKSUMS: sums}
-    with pytest.raises(ArchiveError, match=r"weights\.th is not what was written"):
+    with pytest.raises(ArchiveError, match=r"weights\.th has changed since it was written"):
         read(write(tmp_path / "changed.tar.gz", changed))
-    with pytest.raises(ArchiveError, match="added is not what was written"):
+    with pytest.raises(ArchiveError, match="added has changed since it was written"):
         read(write(tmp_path / "more.tar.gz", {**FILES, "added": b"", CHECKSUMS: sums}))
     fewer = {"config.json": FILES["config.json"], CHECKSUMS: sums}
-    with pytest.raises(ArchiveError, match="is not what was written"):
+    with pytest.raises(ArchiveError, match="has changed since it was written"):
         read(write(tmp_path / "fewer.tar.gz", fewer))
     for broken in (b"", b"[]", b"{", b'{"format": 9, "sha256": {}}', b"[" * 100_000):
         with pytest.raises(ArchiveError, match="checksums.json"):
