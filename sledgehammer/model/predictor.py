@@ -13,7 +13,7 @@ from allennlp.predictors import Predictor
 from sledgehammer.dataset_readers.base import Row, TransformerReader
 from sledgehammer.engine.lines import BYTE_ORDER_MARK, OUTPUTS, TRUNCATED, LineFormat, Tally
 from sledgehammer.model.base import ExitClassifier
-from sledgehammer.model.chosen_setting import warn_of_choice
+from sledgehammer.model.chosen_setting import log_stale_choice
 from sledgehammer.model.policy_config import configuration_errors
 
 logger = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class SledgehammerPredictor(Predictor):
         if dtype is not None:
             model.use_number_format(dtype)
         if settings or dtype is not None:
-            warn_of_choice(model)
+            log_stale_choice(model)
         self._plain = model.policy
         self._in_stream = model.policy.in_stream()
         with configuration_errors():
