@@ -10,9 +10,9 @@ from sledgehammer.commands import (  # noqa: E402,F401
     benchmark,
     calibrate,
     difficulty,
+    errors,
     evaluate_table,
     export,
-    one_line_errors,
     prune,
     tradeoff,
     training_patches,
@@ -20,4 +20,4 @@ from sledgehammer.commands import (  # noqa: E402,F401
 from sledgehammer.model import multi_exit, predictor  # noqa: E402,F401
 from sledgehammer.training import callbacks, data_loader, schedule  # noqa: E402,F401
 
-one_line_errors.install()
+errors.install_excepthook()

@@ -85,9 +85,7 @@ def test_errors_name_the_command_that_was_called(
         (KeyError("a bug"), None),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_in_a_line_and_bugs_with_their_traceback(
-    error: Any, message: Any
-) -> None:
+def test_mistakes_end_in_one_line_and_bugs_in_a_traceback(error: Any, message: Any) -> None:
     line = message_of(error)
     assert (line is None) == (message is None)
     assert message is None or (message in line and "\n" not in line)

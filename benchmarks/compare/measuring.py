@@ -19,7 +19,7 @@ from benchmarks.study.measuring import (
 )
 from benchmarks.study.plan import FULL_LAYERS, Dataset, data_root, test_path
 from benchmarks.study.training import archive
-from sledgehammer.analysis.all_exits import ExitOutputs, replay, run_all_exits
+from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits, tradeoff_of
 from sledgehammer.analysis.tradeoff import Tradeoff
 from sledgehammer.benchmark.timing import alternate
 from sledgehammer.dataset_readers.base import Row, token_batches
@@ -105,7 +105,7 @@ def tradeoff(
     if held_out is not None:
         model.measure_shares(held_out.logits)
     model.policy = ExitPolicy.make({"type": policy})
-    return replay(opened, outputs)
+    return tradeoff_of(opened, outputs)
 
 
 def _curve(opened: Opened, outputs: ExitOutputs, policy: str) -> List[float]:

@@ -1,1 +1,1 @@
-"""The speed/accuracy curve and what is read off it."""
+"""Compute the speed/accuracy curve, and what is read off it."""

@@ -1,4 +1,4 @@
-"""How far two ways of computing the same exits agree: other number formats, exported engines."""
+"""Measure how far two ways of computing the same exits agree: number formats, exported models."""
 
 from dataclasses import dataclass
 from typing import Optional, Sequence
@@ -11,7 +11,7 @@ from sledgehammer.network.runner import Answers
 
 @dataclass(frozen=True)
 class Agreement:
-    """What changes for some rows when `other` answers in the place of `reference`.
+    """Hold what changes for some rows if `other` answers instead of `reference`.
 
     # Parameters
 
@@ -21,13 +21,14 @@ class Agreement:
     probability_difference : `float`
         The largest difference of a probability among the rows with the same exit.
     mean_layers : `float`
-        Layers run for a row by `other`, on average.
+        Layers that `other` runs for a row, on average.
     mean_layers_change : `float`
-        That less the reference's.
+        The same, minus the reference's.
     accuracy, accuracy_change : `Optional[float]`
-        Of `other`, and less the reference's; `None` without labels.
+        Accuracy of `other`, and the same minus the reference's; `None` without labels.
     only_reference_right, only_other_right : `Optional[int]`
-        Rows that only one of them gets right: the two numbers that a paired comparison goes by.
+        How many rows only one of them gets right, which is what a paired comparison needs; `None`
+        without labels.
     """
 
     rows: int
@@ -45,7 +46,7 @@ class Agreement:
 def compare(
     reference: Answers, other: Answers, exit_layers: Sequence[int], label: Optional[Tensor] = None
 ) -> Agreement:
-    """Compare two answers to the same rows.
+    """Compare two sets of answers to the same rows.
 
     # Parameters
 
@@ -57,7 +58,7 @@ def compare(
 
     # Raises
 
-    `ValueError` if they answer different numbers of rows, or none.
+    `ValueError` if they answer different numbers of rows, or no rows.
     """
     if len(reference.exit) != len(other.exit) or not len(other.exit):
         raise ValueError(f"{len(reference.exit)} and {len(other.exit)} rows can't be compared")

@@ -1,4 +1,4 @@
-"""What all exits say about some rows: one pass, from which every policy can be replayed."""
+"""Run all exits once on some rows; every policy can be replayed from their outputs."""
 
 import math
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ from sledgehammer.policies import RowSettings
 
 @dataclass
 class ExitOutputs:
-    """The exits' answers to some rows, in the order of the rows.
+    """Hold the exits' answers to some rows, in the order of the rows.
 
     # Parameters
 
@@ -36,7 +36,7 @@ class ExitOutputs:
     tokens : `Tensor`
         Shape (rows,), long: word pieces of each row.
     certainty, depth : `Optional[Tensor]`
-        Shape (rows, exits): the signals that the model has.
+        Shape (rows, exits): the signals that the model has, else `None`.
     """
 
     logits: Tensor
@@ -48,9 +48,9 @@ class ExitOutputs:
 
     @property
     def signals(self) -> Dict[str, Tensor]:
-        """Those that there are, by name."""
-        found = {name: getattr(self, name) for name in SIGNALS}
-        return {name: signal for name, signal in found.items() if signal is not None}
+        """The signals that the model has, by name."""
+        candidates = {name: getattr(self, name) for name in SIGNALS}
+        return {name: signal for name, signal in candidates.items() if signal is not None}
 
 
 def run_all_exits(
@@ -73,26 +73,26 @@ def run_all_exits(
             order.append(positions)
             hashes.append(row_hashes(tokens))
             lengths.append(tokens["attention_mask"].sum(dim=1))
-            found = model(util.move_to_device(tokens, device))
+            batch_outputs = model(util.move_to_device(tokens, device))
             for name, parts in outputs.items():
-                parts.append(found[name].float().cpu())
-    back = torch.argsort(torch.cat(order))
-    made = {name: torch.cat(parts)[back] for name, parts in outputs.items()}
+                parts.append(batch_outputs[name].float().cpu())
+    back = torch.argsort(torch.cat(order))  # from batches to the order of the rows
+    tensors = {name: torch.cat(parts)[back] for name, parts in outputs.items()}
     return ExitOutputs(
-        label=label, hashes=torch.cat(hashes)[back], tokens=torch.cat(lengths)[back], **made
+        label=label, hashes=torch.cat(hashes)[back], tokens=torch.cat(lengths)[back], **tensors
     )
 
 
 def fingerprints(reader: TransformerReader, rows: Sequence[Row]) -> Tensor:
     """Return a fingerprint of each row (see `row_hashes`), without running a model: (rows,)."""
-    found = torch.zeros(len(rows), dtype=torch.long)
+    hashes = torch.zeros(len(rows), dtype=torch.long)
     for tokens, positions in token_batches(reader, rows, batch_size=256):
-        found[positions] = row_hashes(tokens)
-    return found
+        hashes[positions] = row_hashes(tokens)
+    return hashes
 
 
 def label_indices(model: ExitClassifier, rows: Iterable[Row]) -> Optional[Tensor]:
-    """The labels of rows as the model counts them: (rows,), long; `None` unless all have one.
+    """Return the model's indices of the rows' labels: (rows,), long; `None` unless all have one.
 
     # Raises
 
@@ -113,25 +113,26 @@ def label_indices(model: ExitClassifier, rows: Iterable[Row]) -> Optional[Tensor
 
 @contextmanager
 def _all_exits(model: ExitClassifier) -> Iterator[None]:
-    before = model.training, model.always_run_all_exits
+    """Have the model run all exits, without dropout, and restore it afterwards."""
+    training, always_run_all_exits = model.training, model.always_run_all_exits
     model.eval()
     model.always_run_all_exits = True
     try:
         yield
     finally:
-        model.train(before[0])
-        model.always_run_all_exits = before[1]
+        model.train(training)
+        model.always_run_all_exits = always_run_all_exits
 
 
-def replayed(
+def replayed_answers(
     model: ExitClassifier, outputs: ExitOutputs, settings: Optional[RowSettings] = None
 ) -> Answers:
-    """What the model's policy would have answered, on the CPU; see `ExitClassifier.answer`."""
+    """Return what the model's policy would have answered; see `ExitClassifier.answer`."""
     return model.answer(outputs.logits, settings, outputs.signals)
 
 
-def replay(opened: Opened, outputs: ExitOutputs) -> Tradeoff:
-    """The trade-off of an archive's policy from the outputs of all exits."""
+def tradeoff_of(opened: Opened, outputs: ExitOutputs) -> Tradeoff:
+    """Return the trade-off of an archive's policy, from labelled outputs of all exits."""
     assert outputs.label is not None
     model = opened.model
     return Tradeoff(

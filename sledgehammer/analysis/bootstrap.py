@@ -1,4 +1,4 @@
-"""Say how far a curve would move if other rows had been drawn."""
+"""Estimate how far a curve would move if other rows had been drawn."""
 
 from typing import List, NamedTuple, Sequence
 
@@ -10,20 +10,20 @@ from sledgehammer.analysis.tradeoff import Point, Tradeoff
 RESAMPLES = 1000
 LEVEL = 0.95
 MOST_POINTS = 256
-"""A picture shows no more points than this."""
-_TOGETHER = 1 << 24
-"""About so many numbers are held at a time."""
+"""The most points that a band has; a picture shows no more."""
+_AT_ONCE = 1 << 24
+"""About how many numbers are held in memory at a time."""
 
 
 class Band(NamedTuple):
-    """Hold where a curve's accuracy lies in most resamples of the rows.
+    """Hold the range of a curve's accuracy in most resamples of the rows.
 
     # Parameters
 
     layer_speedup : `List[float]`
-        Of the points that the band was computed at, on the rows as they are.
+        Layer speedups of the points that the band was computed at, on the original rows.
     low, high : `List[float]`
-        Of the accuracy at the same settings, in [0, 1].
+        Ends of the range of accuracy at the same points, in [0, 1].
     """
 
     layer_speedup: List[float]
@@ -34,20 +34,21 @@ class Band(NamedTuple):
 def accuracy_band(
     tradeoff: Tradeoff, curve: Sequence[Point], resamples: int = RESAMPLES, level: float = LEVEL
 ) -> Band:
-    """Bootstrap the accuracy at the settings of a curve, each for itself.
+    """Bootstrap the accuracy at each setting of a curve on its own.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (the
-    percentile interval). It holds what another draw of as many rows would change; not what
+    percentile interval). The band covers what another draw of as many rows would change, not what
     another training run would.
 
     # Parameters
 
     tradeoff : `Tradeoff`
     curve : `Sequence[Point]`
-        Points of it that have settings; of many, `MOST_POINTS` spread over them are taken.
+        Points of it that have settings. If there are more than `MOST_POINTS`, as many are used,
+        spread evenly over the curve.
     resamples : `int`
     level : `float`
-        The share of the resamples within the band, in (0, 1).
+        The share of the resamples that lie within the band, in (0, 1).
     """
     positions = np.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).round().astype(int)
     points = [curve[i] for i in positions]
@@ -68,17 +69,17 @@ def percentile_interval(
 
     # Returns
 
-    Shape (2, figures): where the middle share `level` of the resampled means begins and ends.
+    Shape (2, figures): where the middle `level` of the resampled means begins and ends.
     """
     figures, rows = values.shape
     generator = np.random.default_rng(seed)
     columns = values.T.astype(np.float32)
     means = np.empty((resamples, figures))
-    at_once = max(1, _TOGETHER // rows)
+    at_once = max(1, _AT_ONCE // rows)
     for first in range(0, resamples, at_once):
         drawn = generator.integers(0, rows, (min(at_once, resamples - first), rows))
-        # How often each row was drawn, of all resamples at once: those of one begin where those
-        # of the one before end.
+        # Count how often each row was drawn, for all resamples with one `bincount`: each resample
+        # gets numbers of its own, from where those of the one before end.
         shifted = drawn + rows * np.arange(len(drawn))[:, None]
         counts = np.bincount(shifted.ravel(), minlength=drawn.size).reshape(drawn.shape)
         means[first : first + len(drawn)] = counts.astype(np.float32) @ columns / rows

@@ -1,4 +1,4 @@
-"""The exit layer as a measure of difficulty (Schwartz et al. 2020, sections 1 and 6)."""
+"""Use the exit layer as a measure of difficulty (Schwartz et al. 2020, sections 1 and 6)."""
 
 from dataclasses import dataclass
 from typing import Dict, List, Optional, Sequence
@@ -10,7 +10,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class DifficultyClass:
-    """The rows that one exit answers; `accuracy` is `None` without labels or without rows."""
+    """Describe the rows that one exit answers.
+
+    `accuracy` is `None` without labels or without rows, `mean_tokens` without rows.
+    """
 
     exit_layer: int
     rows: int
@@ -21,7 +24,7 @@ class DifficultyClass:
 
 @dataclass(frozen=True)
 class Consistency:
-    """Of the rows that an exit is the first to get right, how many stay right above it."""
+    """Count the rows that an exit is the first to get right, and those that then stay right."""
 
     exit_layer: int
     first_right: int
@@ -29,7 +32,9 @@ class Consistency:
 
 
 def rank(exit: Tensor, confidence: Tensor) -> Tensor:
-    """Positions of the rows, the easiest first: by exit, then by confidence there, high to low.
+    """Return the positions of the rows, the easiest first.
+
+    They are sorted by exit, then by confidence at that exit, from high to low.
 
     # Parameters
 
@@ -44,9 +49,13 @@ def rank(exit: Tensor, confidence: Tensor) -> Tensor:
 
 
 def changes(predicted: Tensor, exit_layers: Sequence[int]) -> List[List[int]]:
-    """The layers at which each row's answer is another than that of the exit before.
+    """Return for each row the layers whose answer differs from that of the exit before.
 
-    `predicted` has the shape (rows, exits).
+    # Parameters
+
+    predicted : `Tensor`
+        Shape (rows, exits): the label index that each exit answers.
+    exit_layers : `Sequence[int]`
     """
     changed = predicted[:, 1:] != predicted[:, :-1]
     return [
@@ -58,17 +67,17 @@ def changes(predicted: Tensor, exit_layers: Sequence[int]) -> List[List[int]]:
 def classes(
     exit: Tensor, tokens: Tensor, exit_layers: Sequence[int], correct: Optional[Tensor]
 ) -> List[DifficultyClass]:
-    """What the rows of each exit have in common.
+    """Describe the rows of each exit.
 
     # Parameters
 
     exit, tokens : `Tensor`
-        Shape (rows,): the position of the exit that answered; word pieces.
+        Shape (rows,): the position of the exit that answered; the number of word pieces.
     exit_layers : `Sequence[int]`
     correct : `Tensor`, optional
-        Shape (rows,), bool: whether the answers are right, if that is known.
+        Shape (rows,), bool: which answers are right, if that is known.
     """
-    found = []
+    described = []
     for position, layer in enumerate(exit_layers):
         members = exit == position
         rows = int(members.sum())
@@ -76,35 +85,40 @@ def classes(
         if correct is not None and rows:
             accuracy = float(correct[members].double().mean())
         mean_tokens = float(tokens[members].double().mean()) if rows else None
-        found.append(DifficultyClass(layer, rows, rows / len(exit), accuracy, mean_tokens))
-    return found
+        described.append(DifficultyClass(layer, rows, rows / len(exit), accuracy, mean_tokens))
+    return described
 
 
 def length_correlation(exit: Tensor, tokens: Tensor) -> Optional[float]:
-    """Spearman's rank correlation of length and exit; `None` if either is the same everywhere."""
+    """Return Spearman's rank correlation of length and exit, or `None` if either is constant."""
     if len(exit.unique()) < 2 or len(tokens.unique()) < 2:
         return None
     return float(spearmanr(tokens.numpy(), exit.numpy()).statistic)
 
 
 def consistency(correct: Tensor, exit_layers: Sequence[int]) -> List[Consistency]:
-    """The paper's consistency: once right, right at every later exit (section 6).
+    """Measure the paper's consistency: once right, right at every later exit (section 6).
 
-    `correct` has the shape (rows, exits), bool. The last exit has no later one and is left out.
+    # Parameters
+
+    correct : `Tensor`
+        Shape (rows, exits), bool: which answers are right.
+    exit_layers : `Sequence[int]`
+        The last exit has no later one and is left out of the result.
     """
     first = correct.long().argmax(dim=1)
-    found = []
+    counted = []
     for position, layer in enumerate(exit_layers[:-1]):
         members = correct.any(dim=1) & (first == position)
         ever_after = correct[members][:, position:].all(dim=1)
-        found.append(Consistency(layer, int(members.sum()), int(ever_after.sum())))
-    return found
+        counted.append(Consistency(layer, int(members.sum()), int(ever_after.sum())))
+    return counted
 
 
 def examples(order: Tensor, count: int) -> Dict[str, List[int]]:
-    """Return positions of the easiest and of the hardest rows, the hardest first.
+    """Return the positions of the easiest rows, and of the hardest, the hardest first.
 
-    At most `count` of each; no row is among both.
+    There are at most `count` of each, and no row is among both.
     """
     positions = order.tolist()
     easiest = positions[: min(count, (len(positions) + 1) // 2)]

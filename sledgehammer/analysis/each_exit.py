@@ -1,20 +1,21 @@
-"""A guarantee for the texts of each exit, and a threshold of its own for each.
+"""Find a threshold for each exit, with a guarantee for the texts of each exit.
 
-The accuracy drop over all texts can hide a large one among those that leave early. Here the drop
-*among the texts that an exit answers* is at most E, for all exits at once, with probability 1 - D.
-For a method that stops early this is the accuracy gap conditional on halting (Ringel et al., "Early Time
-Classification with Accumulated Accuracy Gap Control", ICML 2024, arXiv:2402.00857), whose two
-stages are taken over:
+A small accuracy drop over all texts can hide a large one among the texts that leave early. Here the
+drop *among the texts that an exit answers* is at most E, for all exits at once, with probability
+1 - D. Ringel et al. call it the accuracy gap conditional on halting ("Early Time Classification with
+Accumulated Accuracy Gap Control", ICML 2024, arXiv:2402.00857). This module follows their two
+stages:
 
-1. On some of the rows candidates are found: vectors of a threshold an exit, from cautious to bold.
-2. On the others they are tested in that order, at level D each, until one fails (fixed sequence
+1. On some of the rows, find candidates: vectors with one threshold for each exit, from cautious to
+   bold.
+2. On the other rows, test them in that order, at level D each, until one fails (fixed sequence
    testing, as in `risk`). A vector passes if *every* exit that it opens passes: the p-value of
-   "some exit's drop is above E" is the largest of the exits' own, which needs no correction
+   "some exit's drop is above E" is the largest of the exits' own p-values, with no correction
    for their number (intersection-union test; Berger, Technometrics 1982). Given how many texts
-   stop at an exit, those are independent draws of such texts, so that the tests of `risk` hold.
+   stop at an exit, those are independent draws of such texts, so the tests of `risk` hold.
 
-All vectors that pass are safe together, so that the fastest of them may be taken. An exit at which
-no cautious threshold works stays closed.
+With probability 1 - D all vectors that pass are safe, so the fastest of them may be used. An exit
+at which no cautious threshold works stays closed.
 """
 
 from typing import Iterator, List, Optional, Sequence
@@ -28,16 +29,16 @@ from sledgehammer.analysis.risk import P_VALUES, PValue
 from sledgehammer.analysis.tradeoff import Tradeoff
 
 SEARCHED = 0.4
-"""Share of the rows on which candidates are found."""
+"""Share of the rows that candidates are searched on."""
 
 BOLDNESS = (1e-5, 1e-4, 1e-3, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""How sure the search is of a candidate, as shares of D: it would fail the test so often."""
+"""How often a candidate may be expected to fail its test, as shares of D, from cautious to bold."""
 
 
 def losses_at(tradeoff: Tradeoff, risk: str) -> ndarray:
-    """Return what each exit's answer would lose against the highest: (rows, exits), -1, 0 or 1.
+    """Return what each exit's answer loses against the highest exit's: (rows, exits), -1, 0 or 1.
 
-    See `risk.RISKS`.
+    `risk` is one of `risk.RISKS`.
     """
     top = tradeoff.highest
     if risk == "inconsistency":
@@ -50,12 +51,12 @@ def losses_at(tradeoff: Tradeoff, risk: str) -> ndarray:
 def safe_thresholds(
     tradeoff: Tradeoff, bound: float, delta: float, risk: str = "accuracy-drop", seed: int = 0
 ) -> Optional[List[float]]:
-    """Return a threshold for each exit but the last, shown safe; `None` if all must stay closed.
+    """Return safe thresholds for all exits but the last, or `None` if all must stay closed.
 
     # Parameters
 
     tradeoff : `Tradeoff`
-        Its policy stops by confidence.
+        Its policy must stop by confidence.
     bound : `float`
         E, in (0, 1).
     delta : `float`
@@ -63,16 +64,16 @@ def safe_thresholds(
     risk : `str`, optional (default = `"accuracy-drop"`)
         One of `risk.RISKS`.
     seed : `int`, optional
-        Draws the rows for the search.
+        Seed of the draw of rows for the search.
     """
     top = tradeoff.highest
-    found = choose_thresholds(
+    thresholds = choose_thresholds(
         tradeoff.confidence[:, :top], losses_at(tradeoff, risk)[:, :top], tradeoff.exit_layers,
         bound, delta, P_VALUES[risk], tradeoff.grid(), np.random.default_rng(seed),
     )  # fmt: skip
-    if found is None:
+    if thresholds is None:
         return None
-    return [*found, *[1.0] * (len(tradeoff.exit_layers) - 1 - top)]
+    return [*thresholds, *[1.0] * (len(tradeoff.exit_layers) - 1 - top)]
 
 
 def choose_thresholds(
@@ -85,14 +86,14 @@ def choose_thresholds(
     grid: Sequence[float],
     rng: np.random.Generator,
 ) -> Optional[List[float]]:
-    """Return the fastest vector of thresholds shown safe, or `None`.
+    """Return the fastest vector of thresholds that is shown to be safe, or `None`.
 
     # Parameters
 
     confidence, losses : `ndarray`
         Shape (rows, exits that may stop a row early).
     layers : `Sequence[int]`
-        Those of these exits, and of the next, which answers the rest.
+        The layers of these exits, and of the next exit, which answers the other rows.
     bound, delta : `float`
         See `safe_thresholds`.
     p_value : `PValue`
@@ -103,13 +104,13 @@ def choose_thresholds(
     """
     order = rng.permutation(len(confidence))
     searched, tested = np.split(order, [int(SEARCHED * len(order))])
-    sure = confidence[tested], losses[tested]
+    test_rows = confidence[tested], losses[tested]
     passed: List[List[float]] = []
     for thresholds in _candidates(
         confidence[searched], losses[searched], bound, delta, np.sort(grid), len(tested)
     ):
         if any(t < 1.0 for t in thresholds):
-            if _p_of_all(*sure, thresholds, bound, delta, p_value) > delta:
+            if _largest_p_value(*test_rows, thresholds, bound, delta, p_value) > delta:
                 break
             passed.append(thresholds)
     cost = np.asarray(layers[: confidence.shape[1] + 1])
@@ -123,7 +124,7 @@ def stopped_at(confidence: ndarray, thresholds: Sequence[float]) -> ndarray:
     return reached.argmax(axis=1)
 
 
-def _p_of_all(
+def _largest_p_value(
     confidence: ndarray,
     losses: ndarray,
     thresholds: List[float],
@@ -133,11 +134,11 @@ def _p_of_all(
 ) -> float:
     """Return the p-value of "some open exit's mean loss is above E"."""
     position = stopped_at(confidence, thresholds)
-    found = 0.0
+    largest = 0.0
     for exit, threshold in enumerate(thresholds):
         if threshold < 1.0:
-            found = max(found, p_value(losses[position == exit, exit], bound, delta))
-    return found
+            largest = max(largest, p_value(losses[position == exit, exit], bound, delta))
+    return largest
 
 
 def _candidates(
@@ -148,26 +149,27 @@ def _candidates(
     # Parameters
 
     rows : `int`
-        On how many the vectors will be tested.
+        On how many rows the vectors will be tested.
     """
     scale = rows / max(len(confidence), 1)
     for boldness in BOLDNESS:
         thresholds: List[float] = []
         left = np.ones(len(confidence), bool)
         for exit in range(confidence.shape[1]):
-            sure, lost = confidence[left, exit], losses[left, exit]
-            chosen = _lowest(sure, lost, bound, delta * boldness, grid, scale)
+            chosen = _lowest_threshold(
+                confidence[left, exit], losses[left, exit], bound, delta * boldness, grid, scale
+            )
             thresholds.append(chosen)
             left &= (confidence[:, exit] < np.float32(chosen)) | (chosen == 1.0)
         yield thresholds
 
 
-def _lowest(
+def _lowest_threshold(
     confidence: ndarray, losses: ndarray, bound: float, level: float, grid: ndarray, scale: float
 ) -> float:
-    """Return the lowest threshold whose test will fail about as often as `level`; 1.0 if none.
+    """Return the lowest threshold whose test should fail at most about `level` of the time, or 1.0.
 
-    The test is approximated: this is only a search.
+    A normal approximation of the test will do: a wrong candidate costs speed, not the guarantee.
     """
     inner = grid[grid < 1.0]
     place = np.searchsorted(inner.astype(np.float32), confidence, side="right") - 1

@@ -1,4 +1,4 @@
-"""An exact test on losses that may be gains: is the mean loss at most E?
+"""Test exactly whether a mean loss is at most E, where losses may be gains.
 
 The losses are -1, 0 or 1, as drops in accuracy are. With p+ and p- the chances of 1 and -1, the
 hypothesis "the mean loss is E or more" is p+ - p- >= E; how often there is a loss at all,
@@ -9,18 +9,19 @@ q = p+ + p-, is a nuisance. The test
    not from a normal approximation;
 3. takes the worst case over all q in a confidence interval of 1 - BETA, and adds BETA.
 
-So it is valid for every number of rows (Berger and Boos, "P values maximized over a confidence
+It is therefore valid for every number of rows (Berger and Boos, "P values maximized over a confidence
 set for the nuisance parameter", JASA 1994; Tango, "Equivalence test and confidence interval for the
 difference in proportions for the paired-sample design", Statistics in Medicine 1998; an exact
 unconditional test of non-inferiority for paired binary data, Hsueh et al., Biometrics 2001).
 
-Why each step is sound. Among as many losses of either sign, D, fewer of +1 speak more against the
-hypothesis: the extreme outcomes are {b <= B(D)}, b being how often the loss is 1. At a given q
-their chance falls as p+ rises, so that it is largest on the boundary p+ - p- = E, where D is
-binomial(n, q) and b, given D, is binomial(D, 1/2 + E / 2q). Between the values of q that are tried, the chance P of an event
-cannot move further than the two distributions are apart: |arcsin sqrt P - arcsin sqrt P'| <=
-arccos(rho^n), rho = sum_k sqrt(p_k p'_k), since no event tells two distributions apart better than all
-the data do. That distance is added.
+Why each step is sound. Let D be the number of losses of either sign, and b the number of losses of
+1. At the same D, a smaller b speaks more strongly against the hypothesis, so the extreme outcomes
+are {b <= B(D)}. At a given q their chance falls as p+ rises, so it is largest on the boundary
+p+ - p- = E, where D is binomial(n, q) and b, given D, is binomial(D, 1/2 + E / 2q). Only some values
+of q are tried. Between two of them the chance P of an event cannot move further than the two
+distributions are apart: |arcsin sqrt P - arcsin sqrt P'| <= arccos(rho^n), with
+rho = sum_k sqrt(p_k p'_k), since no event tells two distributions apart better than all the data
+do. That distance is added.
 """
 
 import math
@@ -35,13 +36,13 @@ from scipy.stats import beta as beta_distribution
 Counts = Union[int, ndarray]
 
 BETA = 1e-6
-"""The chance that q is outside of its interval: the smallest p-value that there is."""
+"""The chance that q is outside its interval, and so the smallest p-value."""
 
 _STEP = 0.02
-"""How far apart the tried values of q are, as angles between the distributions of all rows."""
+"""How far apart the tried values of q are: the angle between the distributions of all rows."""
 
 _TAIL = 1e-10
-"""The chance of numbers of losses that are not looked at; it is added too."""
+"""The chance of the numbers of losses that are left out of the sums; it is added too."""
 
 
 def score(losses: Counts, gains: Counts, rows: Counts, bound: float) -> ndarray:
@@ -76,8 +77,8 @@ def exact_p_value(
     bound : `float`
         E, in (0, 1).
     level : `float`, optional
-        If it only matters on which side of it the p-value is, that takes less time: what is
-        returned is on the right side, and never below the p-value.
+        If given, the result need only be on the same side of `level` as the p-value, and not
+        below the p-value, which takes less time.
     """
     observed = float(score(losses, gains, rows, bound))
     if rows == 0 or observed <= 0:
@@ -85,20 +86,20 @@ def exact_p_value(
     low, high = _interval(losses + gains, rows)
     if high <= bound:
         return BETA
-    found = 1.0
+    p_value = 1.0
     for step in (_STEP,) if level is None else (8 * _STEP, _STEP):
         points, reach = _tried(max(low, bound), high, rows, bound, step)
         chances = np.minimum(_chance(points, observed, rows, bound), 1.0)
         angles = np.arcsin(np.sqrt(chances)) + reach
         worst = float(np.sin(np.minimum(angles, np.pi / 2)).max()) ** 2
-        found = min(1.0, worst + BETA + _TAIL)
-        if level is not None and (found <= level or chances.max() > level):
+        p_value = min(1.0, worst + BETA + _TAIL)
+        if level is not None and (p_value <= level or chances.max() > level):
             break
-    return found
+    return p_value
 
 
 def _interval(changes: int, rows: int) -> Tuple[float, float]:
-    """Return Clopper and Pearson's interval for q."""
+    """Return Clopper and Pearson's interval for q, of coverage 1 - BETA."""
     low = beta_distribution.ppf(BETA / 2, changes, rows - changes + 1) if changes else 0.0
     high = beta_distribution.isf(BETA / 2, changes + 1, rows - changes) if changes < rows else 1.0
     return float(low), float(high)
@@ -134,7 +135,7 @@ def _chances(q: ndarray, bound: float) -> Tuple[ndarray, ndarray, ndarray]:
 
 def _chance(points: ndarray, observed: float, rows: int, bound: float) -> ndarray:
     """Return the chance of a statistic of at least `observed` at each value of q: (values,)."""
-    # Bernstein's inequality: D is farther than this from its mean with a chance of _TAIL at most.
+    # Bernstein's inequality: D is farther from its mean than this with a chance of at most _TAIL.
     log = math.log(2 / _TAIL)
     far = log / 3 + np.sqrt(log**2 / 9 + 2 * log * rows * points * (1 - points))
     first = np.maximum(np.floor(rows * points - far), 0).astype(int)
@@ -144,16 +145,16 @@ def _chance(points: ndarray, observed: float, rows: int, bound: float) -> ndarra
     near = (changes >= first[:, None]) & (changes <= last[:, None]) & (largest >= 0)
     point, column = np.nonzero(near)
     q, changes, largest = points[point], changes[column], largest[column]
-    given = np.where(largest < changes, bdtr(largest, changes, 0.5 + bound / (2 * q)), 1.0)
+    extreme = np.where(largest < changes, bdtr(largest, changes, 0.5 + bound / (2 * q)), 1.0)
     log_chance = xlogy(changes, q) + xlog1py(rows - changes, -q)
     log_ways = gammaln(rows + 1) - gammaln(changes + 1) - gammaln(rows - changes + 1)
-    return np.bincount(point, np.exp(log_ways + log_chance) * given, minlength=len(points))
+    return np.bincount(point, np.exp(log_ways + log_chance) * extreme, minlength=len(points))
 
 
 def _largest(changes: ndarray, observed: float, rows: int, bound: float) -> ndarray:
     """Return B(D): the most losses of 1 among D changes with a statistic of at least `observed`."""
     low, high = np.full(len(changes), -1), changes.copy()
-    tolerance = 1e-9 * max(1.0, abs(observed))  # the outcome itself is among the extreme ones
+    tolerance = 1e-9 * max(1.0, abs(observed))  # rounding must not exclude the outcome itself
     while (low < high).any():
         middle = (low + high + 1) // 2
         enough = score(middle, changes - middle, rows, bound) >= observed - tolerance

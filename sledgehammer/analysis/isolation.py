@@ -1,4 +1,4 @@
-"""Whether an exported model's answer to a text is its own, whatever runs in the same batch."""
+"""Test whether other texts in the batch change an exported model's answer to a text."""
 
 import random
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from sledgehammer.engine.tokenizer import Encoded
 LARGEST_BATCH = 128
 
 NOTICEABLE = 1e-3
-"""A smaller change of a probability is rounding."""
+"""Smaller changes of a probability count as rounding."""
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """What changes for a row when others run with it.
+    """Hold what changes for rows when others run with them.
 
     # Parameters
 
     batches, rows : `int`
-        Random batches that ran, and rows in all of them together.
+        How many random batches ran, and how many rows in all of them together.
     labels, exits, probabilities : `int`
-        Rows whose label, exit, or a probability (by more than `NOTICEABLE`) was not the one that
-        they have alone. Probabilities are those of rows with the same exit.
+        How many rows got another label, exit or probability (by more than `NOTICEABLE`) than
+        alone. Probabilities are compared only where the exit is the same.
     probability_difference : `float`
         The largest difference of a probability among the rows with the same exit.
     """
@@ -66,7 +66,7 @@ def isolation_of(
     encoded : `Sequence[Encoded]`
         The rows, tokenised.
     batches : `int`
-        Their sizes are from 1 to `LARGEST_BATCH`, each power of two as likely as the next.
+        How many batches to draw; sizes are log-uniform between 1 and `LARGEST_BATCH`.
 
     # Raises
 
@@ -80,13 +80,13 @@ def isolation_of(
     largest = 0.0
     for rows in _random_batches(len(encoded), batches, random.Random(seed)):
         tokens = engine.tokenizer.batch([encoded[row] for row in rows])
-        found_exits, found_probs = _answered(engine, tokens)
-        same_exit = found_exits == exits[rows]
-        differences = np.abs(found_probs - probs[rows]).max(axis=1)[same_exit]
+        batch_exits, batch_probs = _answered(engine, tokens)
+        same_exit = batch_exits == exits[rows]
+        differences = np.abs(batch_probs - probs[rows]).max(axis=1)[same_exit]
         largest = max(largest, float(differences.max(initial=0.0)))
         counts += [
             len(rows),
-            (found_probs.argmax(axis=1) != labels[rows]).sum(),
+            (batch_probs.argmax(axis=1) != labels[rows]).sum(),
             (~same_exit).sum(),
             (differences > NOTICEABLE).sum(),
         ]
@@ -99,7 +99,7 @@ def _answered(engine: Engine, tokens: Arrays) -> Tuple[ndarray, ndarray]:
 
 
 def _random_batches(rows: int, batches: int, draw: random.Random) -> Iterator[List[int]]:
-    """Positions of rows; a row may be in a batch several times if there are few."""
+    """Yield positions of rows; with few rows, a row may be in a batch several times."""
     for _ in range(batches):
         size = round(2 ** draw.uniform(0, np.log2(LARGEST_BATCH)))
         if size <= rows:

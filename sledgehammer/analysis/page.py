@@ -26,9 +26,9 @@ dd {{ margin: 0 0 .5rem 1.5rem; }}
 <body>
 <h1>{title}</h1>
 <p>This model can answer at several of its layers. Each text stops at the first exit that is sure
-enough; how sure is a setting, and every setting is a point of the curve. To the right texts run
-fewer layers, higher up more answers are right. Point at the curve to see a setting and its
-figures; click a name in the legend to hide its curve.{chosen}</p>
+enough. How sure that must be is a setting, and every setting is a point of the curve: further to
+the right texts run fewer layers, further up more answers are right. Point at the curve to see a
+setting and its figures; click a name in the legend to hide its curve.{chosen}</p>
 {figure}
 <dl>
 {terms}
@@ -41,11 +41,11 @@ layers, not seconds: <code>allennlp benchmark</code> measures those.</dd>
 """
 
 TERMS = {
-    "random exits": "Stops as many texts at each exit as the curve does, but drawn blindly. What "
-    "the curve has above it is what knowing which texts are easy is worth.",
-    "single exits": "Each exit answering all texts, as a model cut after its layer would.",
-    "oracle": "Stops every text at the earliest exit that answers it rightly, which only somebody "
-    "with the labels can do: no way of stopping these exits does better.",
+    "random exits": "Stops as many texts at each exit as the curve does, but draws them blindly. "
+    "The curve's lead over it is what knowing which texts are easy is worth.",
+    "single exits": "One exit answers all texts, as a model cut after its layer would.",
+    "oracle": "Stops every text at the earliest exit that answers it correctly. That takes the "
+    "labels: no way of stopping at these exits is more accurate.",
 }
 
 
@@ -56,22 +56,22 @@ def write_page(
     title: str,
     chosen: Optional[Point] = None,
 ) -> None:
-    """Write the page; `names` stand in the legend, one for each series."""
+    """Write the page, with one of `names` in the legend for each series."""
     figure = _figure(series, names, chosen).to_html(
         full_html=False, include_plotlyjs=True, config={"responsive": True, "displaylogo": False}
     )
-    told = ""
+    sentence = ""
     if chosen is not None:
-        told = (
+        sentence = (
             f" The star is the chosen {escape(chosen.name)}, {chosen.shown}: accuracy "
             f"{chosen.accuracy:.1%} at {chosen.layer_speedup:.2f}x."
         )
-    page = PAGE.format(title=escape(title), figure=figure, chosen=told, terms=_terms(series))
+    page = PAGE.format(title=escape(title), figure=figure, chosen=sentence, terms=_terms(series))
     target.write_text(page, encoding="utf-8")
 
 
 def _terms(series: Sequence[Series]) -> str:
-    """Explain what is in the picture, and only that."""
+    """Return explanations of what is in the picture, and of nothing else."""
     explained = {
         term: meaning
         for term, meaning in TERMS.items()
@@ -79,9 +79,9 @@ def _terms(series: Sequence[Series]) -> str:
     }
     if any(one.band for one in series):
         explained[BAND_NAME] = (
-            f"How far chance in the choice of these rows carries: accuracy at the same setting over "
-            f"{RESAMPLES:,} draws of as many rows from them, with repetition. Another training run "
-            "may lie outside."
+            f"How much of the accuracy is chance in the choice of these rows: its range over "
+            f"{RESAMPLES:,} draws of as many rows from them, with repetition, at the same setting. "
+            "Another training run may lie outside."
         )
     return "\n".join(f"<dt>{escape(t)}</dt>\n<dd>{escape(m)}</dd>" for t, m in explained.items())
 

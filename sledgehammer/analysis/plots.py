@@ -50,7 +50,7 @@ def plot_reliability(
     # Parameters
 
     exits : `Dict[int, Tuple[Tensor, Tensor, Tensor]]`
-        By layer: confidence before and after, each (rows,), and whether the answers are right.
+        By layer: confidence before and after, (rows,) each, and which answers are right, (rows,).
     """
     plt = pyplot()
     width = max(2.9 * len(exits), 5.0)
@@ -93,7 +93,7 @@ def _tradeoff_image(
     names = legend_names(series)
     for one, name, band in zip(series, names, drawn_bands(series, names)):
         x, y = [p.layer_speedup for p in one.points], [100 * p.accuracy for p in one.points]
-        # Through the gaps of a curve that lies on another the lower one can be seen.
+        # A curve that lies on another is drawn with gaps, through which the lower one shows.
         lies_on = one.style == "line" and name != one.name
         style = {"line": (0, (4, 4)) if lies_on else "-", "dashed": "--", "marks": "none"}
         (drawn,) = axes.plot(
@@ -126,9 +126,10 @@ def _tradeoff_image(
 
 
 def literally(text: str) -> str:
-    """Have matplotlib draw a user's text as it is: no formula between dollar signs.
+    """Escape a user's text so that matplotlib draws it as it is, not as a formula.
 
-    It leaves names that begin with an underscore out of legends; a space before them helps.
+    A space before an underscore helps because matplotlib leaves names that begin with one out of
+    legends.
     """
     escaped = text.replace("$", r"\$")
     return f" {escaped}" if escaped.startswith("_") else escaped

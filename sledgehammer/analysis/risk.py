@@ -1,12 +1,12 @@
-"""Settings with a guarantee: risk control on held-out data.
+"""Choose settings with a guarantee: risk control on held-out data.
 
 A value of a policy's setting is *safe* if its true risk, on all the data that rows are drawn from,
 is at most E. For each value a p-value tests "the risk is above E". Values are tested from the
-safest (the full model) to the fastest, at level D each, until the first that can't be shown safe:
-the chance that any of those passed is unsafe is at most D (fixed sequence testing; Angelopoulos et
-al., "Learn then Test", 2021, section 3; for early exits Jazbec et al., "Fast yet Safe", NeurIPS
-2024). The order must not depend on the data, rows must be independent draws, and none of them may
-have had a part in the model.
+safest (the full model) to the fastest, at level D each, until one cannot be shown to be safe: the
+chance that any of the values that passed is unsafe is at most D (fixed sequence testing;
+Angelopoulos et al., "Learn then Test", 2021, section 3; for early exits Jazbec et al., "Fast yet
+Safe", NeurIPS 2024). The order must not depend on the data, rows must be independent draws, and
+none of them may have been used to make the model.
 
 `benchmarks/accuracy_drop_tests.py` compares the test on accuracy with its rivals.
 """
@@ -22,7 +22,7 @@ from sledgehammer.analysis.tradeoff import Tradeoff
 PValue = Callable[[np.ndarray, float, float], float]
 """(losses of the rows, E, level) -> p-value of "the mean loss is above E".
 
-It need only be on the right side of the level."""
+The result need only be on the same side of the level as the p-value."""
 
 
 def drop_p_value(losses: np.ndarray, bound: float, level: float) -> float:
@@ -37,14 +37,14 @@ def drop_p_value(losses: np.ndarray, bound: float, level: float) -> float:
     bound : `float`
         E, in (0, 1).
     level : `float`
-        With what the p-value is to be compared: it is on the right side of it, no more.
+        What the p-value is to be compared with; only the side on which it lies is exact.
     """
     count = int((losses == 1).sum()), int((losses == -1).sum())
     return exact_p_value(*count, len(losses), bound, level)
 
 
 def binomial_p_value(losses: np.ndarray, bound: float, level: float) -> float:
-    """Return the exact chance of so few losses, each 0 or 1, if their mean were E.
+    """Return the exact chance of at most as many losses, each 0 or 1, if their mean were E.
 
     See `drop_p_value` for the parameters.
     """
@@ -55,8 +55,8 @@ def binomial_p_value(losses: np.ndarray, bound: float, level: float) -> float:
 def accuracy_drop(tradeoff: Tradeoff, setting: float) -> np.ndarray:
     """Return 1 where only the full model is right, -1 where only the early answer is, else 0.
 
-    Shape (rows,); the mean is the accuracy lost against the model's own last exit, or the highest
-    that the policy may take.
+    Shape (rows,); the mean is the accuracy lost against the model's own last exit, or against the
+    highest exit that the policy may use.
     """
     full, early = tradeoff.correct_at(tradeoff.full), tradeoff.correct_at(setting)
     return (full.long() - early.long()).numpy()
@@ -89,20 +89,20 @@ def safe_settings(
     p_value: PValue,
     sequence: Sequence[float],
 ) -> List[float]:
-    """Return the values that are shown safe, in the order of the tests.
+    """Return the values that are shown to be safe, in the order of the tests.
 
     # Parameters
 
     losses : `Callable[[float], np.ndarray]`
-        The losses of all rows at a value.
+        Returns the losses of all rows at a value.
     bound : `float`
         E, in (0, 1): the largest risk that is allowed.
     delta : `float`
-        D, in (0, 1): how probable a mistake may be.
+        D, in (0, 1): the largest probability of a mistake that is allowed.
     p_value : `PValue`
     sequence : `Sequence[float]`
-        Fixed before the data were seen. The first is the full model, which is safe: at it there
-        is nothing to test.
+        The values in the order of the tests, fixed before the data were seen. The first is the
+        full model's, which is safe by definition and not tested.
     """
     safe = list(sequence[:1])
     for setting in sequence[1:]:
@@ -119,7 +119,7 @@ def fastest_safe(
     risk: str = "accuracy-drop",
     settings: Optional[Sequence[float]] = None,
 ) -> Optional[float]:
-    """Return the fastest value shown safe, or `None` if there is none but the full model.
+    """Return the fastest value shown to be safe, or `None` if only the full model is.
 
     See `safe_settings` for `bound` and `delta`.
 
@@ -131,9 +131,9 @@ def fastest_safe(
         The values to try, in any order, fixed before the data were seen; the policy's grid if
         `None`.
     """
-    given = tradeoff.grid() if settings is None else settings
+    candidates = tradeoff.grid() if settings is None else settings
     rises = tradeoff.full > tradeoff.grid()[0]
-    inner = sorted({value for value in given if value != tradeoff.full}, reverse=rises)
+    inner = sorted({value for value in candidates if value != tradeoff.full}, reverse=rises)
     safe = safe_settings(
         lambda setting: RISKS[risk](tradeoff, setting),
         bound,

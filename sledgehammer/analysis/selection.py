@@ -1,4 +1,4 @@
-"""Choosing a policy's setting from a measured curve."""
+"""Choose a policy's setting from a measured curve."""
 
 from dataclasses import dataclass
 from typing import List, Optional, Sequence
@@ -10,7 +10,7 @@ from sledgehammer.analysis.tradeoff import Point
 
 @dataclass(frozen=True)
 class Wish:
-    """What the chosen setting must give on the data.
+    """Hold the conditions that the chosen setting must meet on the data.
 
     # Parameters
 
@@ -24,7 +24,7 @@ class Wish:
 
     # Raises
 
-    `ConfigurationError` for values that no model could have.
+    `ConfigurationError` for values that no model can reach.
     """
 
     min_accuracy: Optional[float] = None
@@ -45,15 +45,17 @@ class Wish:
 
     @property
     def wants_accuracy(self) -> bool:
-        """Whether there is a condition on the answers; without one the best answers are sought."""
+        """Whether there is a condition on the answers; without one, `choose` seeks the best answers."""
         conditions = (self.min_accuracy, self.max_accuracy_drop, self.max_inconsistency)
         return any(condition is not None for condition in conditions)
 
     @property
     def is_empty(self) -> bool:
+        """Whether there is no condition at all."""
         return self.min_speedup is None and not self.wants_accuracy
 
     def met_by(self, point: Point, full: Point, inconsistency: float) -> bool:
+        """Return whether a point meets all conditions."""
         tiny = 1e-12  # 0.93 - 0.92 is not quite 0.01
         met = [
             self.min_accuracy is None or point.accuracy >= self.min_accuracy - tiny,
@@ -68,20 +70,22 @@ class Wish:
 def choose(
     curve: Sequence[Point], inconsistencies: Sequence[float], full: Point, wish: Wish
 ) -> Optional[Point]:
-    """The fastest point that meets a wish about the answers, else the most accurate fast enough.
+    """Return the best point that meets a wish.
+
+    That is the fastest one if the wish has a condition on the answers, else the most accurate.
 
     # Parameters
 
     curve : `Sequence[Point]`
     inconsistencies : `Sequence[float]`
-        Of each of these points: the share of answers that are not the last exit's.
+        For each of these points the share of answers that differ from the last exit's.
     full : `Point`
-        The model's last exit.
+        The point of the model's last exit.
     wish : `Wish`
 
     # Returns
 
-    `None` if no point meets the wish.
+    The point, or `None` if none meets the wish.
     """
     meeting: List[Point] = [
         point

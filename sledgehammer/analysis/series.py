@@ -1,4 +1,4 @@
-"""Hold what a trade-off plot draws, and name it."""
+"""Hold the curves that a trade-off plot draws, and name them for its legend."""
 
 from typing import List, NamedTuple, Optional, Sequence, Tuple
 
@@ -14,18 +14,18 @@ COVERED = 0.01
 
 
 class Series(NamedTuple):
-    """Hold a curve, or single points, of the trade-off plot.
+    """Hold a curve or single points of the trade-off plot.
 
     # Parameters
 
     name : `str`
     points : `List[Point]`
     style : `str`
-        `line`, `dashed`, or `marks` for points that nothing lies between.
+        `line`, `dashed`, or `marks` for points that no line connects.
     band : `Band`, optional
         How far the curve might be off.
     labels : `Sequence[str]`
-        What stands beside each point, if anything.
+        A label for each point, if any.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Series(NamedTuple):
 
 
 def legend_names(series: Sequence[Series]) -> List[str]:
-    """Name each series for the legend, which says of a curve that lies on another that it does."""
+    """Return a legend name for each series, which says so if a curve lies on another."""
     accuracies = [point.accuracy for one in series for point in one.points]
     near = COVERED * (max(accuracies) - min(accuracies))
     names: List[str] = []
@@ -47,12 +47,12 @@ def legend_names(series: Sequence[Series]) -> List[str]:
 
 
 def drawn_bands(series: Sequence[Series], names: Sequence[str]) -> List[Optional[Band]]:
-    """Return the band of each series; none for one that lies on another, whose band is drawn."""
+    """Return the band of each series, or `None` for one that lies on another, whose band is drawn."""
     return [one.band if name == one.name else None for one, name in zip(series, names)]
 
 
 def _covers(one: Series, other: Series, near: float) -> bool:
-    """Return whether two curves are nowhere further apart than `near`, in accuracy."""
+    """Return whether two curves are nowhere further apart in accuracy than `near`."""
     if len(one.points) < 2 or len(other.points) < 2 or "marks" in (one.style, other.style):
         return False
     for curve, under in ((one, other), (other, one)):
@@ -66,7 +66,7 @@ def _covers(one: Series, other: Series, near: float) -> bool:
 
 
 def _along(series: Series) -> Tuple[ndarray, ndarray]:
-    """Return speedups, rising, and accuracies, of shape (points,) each."""
+    """Return speedups in rising order and their accuracies, (points,) each."""
     points = sorted((p.layer_speedup, p.accuracy) for p in series.points)
     x, y = np.array(points).T
     return x, y

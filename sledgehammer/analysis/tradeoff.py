@@ -1,4 +1,4 @@
-"""The speed/accuracy curve, computed from one pass with all exits."""
+"""Compute the speed/accuracy curve from one pass with all exits."""
 
 import copy
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from sledgehammer.policies import ConfidencePolicy, Evidence, ExitPolicy, Exits
 
 @dataclass(frozen=True)
 class Point:
-    """What one way of stopping gives.
+    """Hold the speed and accuracy of one way of stopping.
 
     # Parameters
 
     setting : `Union[float, List[float], None]`
-        The value of the policy's setting, if there is one; a list where each exit but the last
-        has its own.
+        The value of the policy's setting, if there is one; a list if each exit but the last has
+        a threshold of its own.
     accuracy, macro_f1 : `float`
     mean_layers : `float`
         Layers run for a row, on average.
@@ -32,7 +32,7 @@ class Point:
     shares : `Dict[int, float]`
         Share of the rows that each exit answers, by layer.
     name : `str`, optional (default = `"threshold"`)
-        What the setting is called.
+        The setting's name.
     """
 
     setting: Union[float, List[float], None]
@@ -46,19 +46,19 @@ class Point:
 
     @property
     def shown(self) -> str:
-        """The setting, for a table or a legend."""
+        """The setting as a table or a legend shows it."""
         each = self.setting if isinstance(self.setting, list) else [self.setting]
         return ", ".join("" if value is None else f"{value:.6g}" for value in each)
 
     def figures(self) -> Dict[str, Any]:
-        """All of it, the setting under its own name."""
+        """Return all fields, with the setting under its own name."""
         rest = {k: v for k, v in vars(self).items() if k not in ("setting", "name")}
         return {self.name: self.setting, **rest}
 
 
 @dataclass
 class _Counts:
-    """Sums over rows; those of several groups of rows may be added and weighted."""
+    """Hold sums over rows, which can be weighted and added."""
 
     confusion: Tensor  # (labels, labels): true by predicted
     bins: Tensor  # (3, bins), as of `bin_counts`
@@ -66,6 +66,8 @@ class _Counts:
 
     @classmethod
     def weighted(cls, parts: Sequence["_Counts"], weights: Sequence[float]) -> "_Counts":
+        """Return the weighted sum of several counts."""
+
         def total(name: str) -> Tensor:
             return sum(getattr(part, name) * weight for part, weight in zip(parts, weights))
 
@@ -73,7 +75,7 @@ class _Counts:
 
 
 class Tradeoff:
-    """What a model would have answered, and at what cost, under every way of stopping.
+    """Compute what a model would answer, and at what cost, under every way of stopping.
 
     # Parameters
 
@@ -86,15 +88,15 @@ class Tradeoff:
     full_layers : `int`
         Layers of the full model.
     policy : `ExitPolicy`
-        What is replayed at various values of the setting that it sweeps; a copy is kept.
+        The policy to replay at various values of the setting that it sweeps; a copy is kept.
     signals : `Mapping[str, Tensor]`, optional
-        What the policy may need beside the probabilities, by name (see `policies.Evidence`).
+        What the policy may need besides the probabilities, by name (see `policies.Evidence`).
     shares : `np.ndarray`, optional
-        What a budget goes by (see `policies.exit_shares`).
+        What a budget needs to know of the exits (see `policies.exit_shares`).
 
     # Raises
 
-    `ConfigurationError` if the policy needs what is not there.
+    `ConfigurationError` if the policy needs something that is missing.
     """
 
     def __init__(
@@ -120,11 +122,11 @@ class Tradeoff:
                 raise ValueError(unready)
         self._confidence, self._predicted = probs.max(dim=-1)
         self.correct = self._predicted == label[:, None]
-        """Shape (rows, exits), bool: which exits are right."""
+        """Shape (rows, exits), bool: which exits answer each row correctly."""
 
     @property
     def confidence(self) -> np.ndarray:
-        """Of all exits: (rows, exits)."""
+        """The confidence of all exits: (rows, exits)."""
         return self._confidence.cpu().numpy()
 
     @property
@@ -138,13 +140,13 @@ class Tradeoff:
         return self.policy.full
 
     def answered_by(self, setting: float) -> Tensor:
-        """The position of the exit that answers each row: (rows,), long."""
+        """Return the position of the exit that answers each row: (rows,), long."""
         settings = self.policy.values.with_value(self.policy.sweeps, setting)
         return torch.from_numpy(self.policy.replay(self.evidence, settings))
 
     @property
     def highest(self) -> int:
-        """The position of the highest exit that the policy may take: the full model, or its cap."""
+        """The position of the highest exit that the policy may use: the last, or that of its cap."""
         return int(self.policy.highest(self.policy.values))
 
     @property
@@ -157,19 +159,19 @@ class Tradeoff:
         return f"the exit at layer {layer}, the highest that max_exit_layer {cap} allows"
 
     def correct_at(self, setting: float) -> Tensor:
-        """Which rows are answered rightly: (rows,), bool."""
+        """Return which rows are answered correctly: (rows,), bool."""
         return self.correct.gather(1, self.answered_by(setting)[:, None]).squeeze(1)
 
     def predicted_at(self, setting: float) -> Tensor:
-        """The answers, as label indices: (rows,), long."""
+        """Return the answers as label indices: (rows,), long."""
         return self._predicted.gather(1, self.answered_by(setting)[:, None]).squeeze(1)
 
     def curve(self, settings: Iterable[float]) -> List[Point]:
-        """The policy's points at some values of its setting."""
+        """Return the policy's points at some values of its setting."""
         return [self._point(self._counts(self.answered_by(s)), s) for s in settings]
 
     def with_thresholds(self, thresholds: Sequence[float]) -> Point:
-        """Return the point of a threshold an exit, for each exit but the last."""
+        """Return the point with one threshold for each exit but the last."""
         policy = ConfidencePolicy(
             thresholds=list(thresholds), max_exit_layer=self.policy.max_exit_layer
         )
@@ -179,23 +181,27 @@ class Tradeoff:
         return self._point(self._counts(answered_by), list(thresholds), "thresholds")
 
     def grid(self) -> List[float]:
-        """Values of the setting that show the whole curve, whatever the rows: the fastest first,
-        the full model last."""
+        """Return values of the setting that show the whole curve, the fastest first.
+
+        They do not depend on the rows; the last is that of the full model.
+        """
         return self.policy.grid(self.probs.size(-1))
 
     def distinct_settings(self) -> List[float]:
-        """Every value at which an answer changes, in the same order, and the two ends: the curve
-        between two of them is flat."""
+        """Return every value at which an answer changes and the two ends, the fastest first.
+
+        Between two of them the curve is flat.
+        """
         return self.policy.distinct(self.evidence)
 
     def single_exits(self) -> List[Point]:
-        """Each exit answering every row, lowest first."""
+        """Return the point of each exit answering every row, the lowest first."""
         return [self._point(counts) for counts in self._exit_counts()]
 
     def random_exits(self, curve: Sequence[Point]) -> List[Point]:
-        """For each point of a curve, as many rows at each exit, but drawn blindly.
+        """Return, for each point of a curve, one with as many rows at each exit, drawn blindly.
 
-        What is expected of such draws, exactly: the weighted means of the single exits. The gap
+        It is the exact expectation over such draws: the weighted mean of the single exits. The gap
         to the curve is what the confidence is worth.
         """
         parts = self._exit_counts()
@@ -204,7 +210,7 @@ class Tradeoff:
         ]
 
     def oracle(self) -> Point:
-        """Every row answered by its earliest right exit, or by the first if none is right."""
+        """Return the point of each row stopping at its earliest correct exit, or the first if none is."""
         return self._point(self._counts(self.correct.long().argmax(dim=1)))
 
     def _exit_counts(self) -> List[_Counts]:
@@ -245,7 +251,7 @@ class Tradeoff:
 
 
 def _macro_f1(confusion: Tensor) -> float:
-    """Mean F1 of the labels that occur, as in scikit-learn."""
+    """Return the mean F1 of the labels that occur, as scikit-learn does."""
     right = confusion.diagonal()
     either = confusion.sum(dim=0) + confusion.sum(dim=1)
     occurs = either > 0

@@ -1,1 +1,1 @@
-"""What the command line does beyond AllenNLP's own: one file a subcommand."""
+"""Extend AllenNLP's command line: one file for each subcommand, and patches of AllenNLP's own."""

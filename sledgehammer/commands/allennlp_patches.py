@@ -1,9 +1,10 @@
-"""What is replaced in AllenNLP's own `predict` and `evaluate`.
+"""Patch AllenNLP's own `predict` and `evaluate`.
 
-Both take exported models too, open archives as our own commands do, and write their files whole or
-not at all. `predict` gives an answer for every line: AllenNLP's own passes over blank lines and
-stops at bytes that are not UTF-8, so that outputs no longer stand beside their inputs. It parses the command line before it loads plugins, so that a subcommand can't be replaced
-by another; what reads the lines can.
+Both then accept exported models, open archives as our own commands do, and write each file
+completely or not at all. `predict` answers every line: AllenNLP's own skips blank lines and stops
+at bytes that are not UTF-8, so that outputs no longer match their inputs line by line. AllenNLP
+parses the command line before it loads plugins, so the subcommands themselves cannot be replaced,
+but the functions that they call can.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from allennlp.models import Archive
 from allennlp.models.archival import CONFIG_NAME
 from allennlp.predictors import Predictor
 
-from sledgehammer.commands.errors import as_command
+from sledgehammer.commands.errors import one_line_errors_if_running
 from sledgehammer.engine.manifest import MANIFEST, is_engine
 from sledgehammer.model.archives import load
 from sledgehammer.model.predictor import SledgehammerPredictor
@@ -33,13 +34,13 @@ from sledgehammer.support.files import check_folder, replacing
 
 
 def loader(command: str) -> Callable[..., Archive]:
-    """A `load_archive` for the module of one of AllenNLP's commands.
+    """Return a replacement of `load_archive` for the module of one of AllenNLP's commands.
 
     # Parameters
 
     command : `str`
-        Its name. When the process is this command, what is wrong with an exported model is told
-        in one line; else it is raised as a `ConfigurationError`.
+        The command's name. If the process runs this command, a `ConfigurationError` ends it with
+        one line; in any other program the error is raised.
     """
 
     def load_any(
@@ -62,19 +63,19 @@ def loader(command: str) -> Callable[..., Archive]:
 
 
 def _check_folder(path: Path) -> None:
-    """AllenNLP takes the folder of a run for an archive; without a config it is none."""
+    """Raise a `ConfigurationError` for a folder that AllenNLP cannot load as an archive."""
     if path.is_dir() and not (path / CONFIG_NAME).is_file():
         raise ConfigurationError(
-            f"{str(path)!r} is neither the folder of an archive, which has a {CONFIG_NAME}, nor "
-            f"an exported model, which has an {MANIFEST}"
+            f"{str(path)!r} is neither the folder of an archive (it has no {CONFIG_NAME}) nor an "
+            f"exported model (it has no {MANIFEST})"
         )
 
 
 class LineManager(allennlp_predict._PredictManager):
-    """Gives a `SledgehammerPredictor` every line; for other predictors all is as before.
+    """Give a `SledgehammerPredictor` every line, the bad ones too, and show those in the exit code.
 
-    The output file appears when it is whole, or is written to as the answers come where it is no
-    regular file. Bad lines show in the exit code.
+    Other predictors work as before. The output file appears only once it is complete; a pipe or
+    device is written to as the answers come.
     """
 
     def __init__(
@@ -82,11 +83,11 @@ class LineManager(allennlp_predict._PredictManager):
         **named: Any,
     ) -> None:  # fmt: skip
         self._target = output_file
-        with as_command("predict"):
+        with one_line_errors_if_running("predict"):
             super().__init__(predictor, input_file, None, *others, **named)
 
     def run(self) -> None:
-        with as_command("predict"), ExitStack() as stack:
+        with one_line_errors_if_running("predict"), ExitStack() as stack:
             if self._target is not None:
                 partial = stack.enter_context(replacing(Path(self._target)))
                 file = stack.enter_context(open(partial, "w", encoding="utf-8"))
@@ -107,7 +108,7 @@ class LineManager(allennlp_predict._PredictManager):
 
 
 def _open(path: str) -> TextIO:
-    """Text whose undecodable bytes are lone surrogates, by which the predictor knows them."""
+    """Open a text file; undecodable bytes become lone surrogates, which the predictor looks for."""
     if path == "-":
         return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="surrogateescape")
     return open_compressed(path, errors="surrogateescape")
@@ -118,8 +119,8 @@ _evaluate_from_archive = allennlp_evaluate.evaluate_from_archive
 
 
 def get_predictor(args: argparse.Namespace) -> Predictor:
-    """Do what AllenNLP's function does, once it is sure that the output can be written."""
-    with as_command("predict"):
+    """Call AllenNLP's function after checking that the output can be written."""
+    with one_line_errors_if_running("predict"):
         if args.output_file:
             check_folder(Path(args.output_file))
         return _get_predictor(args)
@@ -132,8 +133,8 @@ def evaluate_from_archive(
     predictions_output_file: Optional[str] = None,
     **options: Any,
 ) -> Dict[str, Any]:
-    """Do what AllenNLP's function does; the files appear when they are whole."""
-    with as_command("evaluate"), ExitStack() as stack:
+    """Call AllenNLP's function; the output files appear only once they are complete."""
+    with one_line_errors_if_running("evaluate"), ExitStack() as stack:
         outputs = [metrics_output_file, predictions_output_file]
         for file in ",".join(filter(None, outputs)).split(","):
             if file:
@@ -144,7 +145,7 @@ def evaluate_from_archive(
 
 
 def _partials(stack: ExitStack, files: str) -> str:
-    """Return what stands for a list of files while they are written."""
+    """Return the comma-separated temporary files that take the place of `files` while written."""
     names = files.split(",")
     return ",".join(str(stack.enter_context(replacing(Path(name)))) for name in names)
 

@@ -1,4 +1,4 @@
-"""What our subcommands share: an archive and data in, tables out, errors in one line."""
+"""Share among our subcommands: reading an archive and data, printing tables, one-line errors."""
 
 import argparse
 import dataclasses
@@ -13,7 +13,7 @@ from allennlp.common.checks import ConfigurationError
 from tabulate import tabulate
 
 from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits
-from sledgehammer.commands.errors import told_in_a_line
+from sledgehammer.commands.errors import one_line_errors
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.archives import Opened, check_exported_from, open_archive
@@ -26,15 +26,15 @@ from sledgehammer.support.files import replacing
 
 
 class ArchiveCommand(Subcommand):
-    """A subcommand that looks at an archive with some data.
+    """Run a subcommand on an archive and some data.
 
-    A subclass has a docstring, of which the first line is the help, and `example`.
+    The first paragraph of a subclass's docstring is its help; its `example` follows the options.
     """
 
     example = ""
     archive_help = "a trained archive (model.tar.gz), or its folder; or an exported model"
     second = ("data", "labelled data, as the archive's reader takes it")
-    """The other positional argument and its help."""
+    """Name and help of the second positional argument."""
 
     def add_subparser(
         self, parser: "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -58,7 +58,9 @@ class ArchiveCommand(Subcommand):
         )
         common.add_argument("--batch-size", type=positive_int, default=64, metavar="N")
         common.add_argument("--cuda-device", type=int, default=-1, metavar="GPU", help="-1: CPU")
-        common.add_argument("--overrides", default="", metavar="JSON", help="of the config")
+        common.add_argument(
+            "--overrides", default="", metavar="JSON", help="of the archive's config"
+        )
         subparser.set_defaults(func=self._run_guarded)
         return subparser
 
@@ -67,18 +69,23 @@ class ArchiveCommand(Subcommand):
 
     @staticmethod
     def add_new_archive(subparser: argparse.ArgumentParser) -> None:
-        """The arguments of a command that writes an archive and nothing without it."""
+        """Add the arguments of a command whose result is a new archive."""
         subparser.add_argument(
-            "-o", "--output", type=Path, required=True, metavar="NEW_ARCHIVE", help="to write"
+            "-o",
+            "--output",
+            type=Path,
+            required=True,
+            metavar="NEW_ARCHIVE",
+            help="the archive to write",
         )
         subparser.add_argument("--force", action="store_true", help="overwrite NEW_ARCHIVE")
 
     def run(self, arguments: argparse.Namespace) -> None:
-        """Do it.
+        """Run the command.
 
         # Raises
 
-        `ConfigurationError` with what the user should know, before anything is written.
+        `ConfigurationError`, before anything is written, for an error that the user can fix.
         """
         raise NotImplementedError
 
@@ -86,7 +93,7 @@ class ArchiveCommand(Subcommand):
         logging.getLogger().setLevel(logging.WARNING)
         # Tokenisers complain at every fork once they have used threads.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        with told_in_a_line(f"{program()} {self.name}"):
+        with one_line_errors(f"{program()} {self.name}"):
             self.run(arguments)
 
 
@@ -98,7 +105,7 @@ def open_and_run(
     check: Callable[[ExitClassifier], None] = lambda model: None,
     select: Callable[[Opened, List[Row]], List[Row]] = lambda opened, rows: rows,
 ) -> "tuple[Opened, List[Row], ExitOutputs]":
-    """Load the archive, read the data, run all exits over them.
+    """Load the archive, read the data, and run all exits on them.
 
     # Parameters
 
@@ -107,11 +114,11 @@ def open_and_run(
     dtype : `str`, optional
         The number format to run in.
     engine : `str`, optional
-        An exported model of the archive, to run in its place.
+        A model exported from the archive, to run in its place.
     check : `Callable[[ExitClassifier], None]`, optional
-        Is shown the model before anything runs.
+        Called with the model before anything runs; raises what is wrong with it.
     select : `Callable[[Opened, List[Row]], List[Row]]`, optional
-        Says which of the rows to run.
+        Returns which of the rows to run.
     """
     if engine is not None:
         check_exported_from(engine, arguments.archive)
@@ -125,42 +132,46 @@ def open_and_run(
     return opened, rows, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
 
 
-def parse_policy(text: str) -> ExitPolicy:
-    """The policy of a JSON config on the command line.
+def parse_policy(argument: str) -> ExitPolicy:
+    """Return the policy that a JSON config on the command line describes.
 
     # Raises
 
-    `ConfigurationError` if there is none in it.
+    `ConfigurationError` if it describes none.
     """
     try:
-        config = json.loads(text)
+        config = json.loads(argument)
     except ValueError as error:
         raise ConfigurationError(f"--policy is not JSON: {error}") from error
     if not isinstance(config, dict):
-        raise ConfigurationError(f'--policy must be an object such as {{"type": ...}}, got {text}')
+        raise ConfigurationError(
+            f'--policy must be an object such as {{"type": ...}}, got {argument}'
+        )
     return make_policy(config)
 
 
 def check_swept(policy: ExitPolicy, value: float) -> None:
-    """Raise a `ConfigurationError` unless the setting that a policy sweeps may have a value."""
+    """Raise a `ConfigurationError` unless `value` is valid for the setting that a policy sweeps."""
     with configuration_errors():
         policy.settings_for({policy.sweeps: value})
 
 
 def print_table(rows: Sequence[Dict[str, Any]]) -> None:
-    """A Markdown table; all rows have the keys of the first."""
+    """Print a Markdown table; all rows must have the keys of the first."""
     print(
         tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True, stralign="right")
     )
 
 
 def write_json(content: Any, target: Path) -> None:
+    """Write `content` as JSON; the file appears only once it is complete."""
     with replacing(target) as partial:
         partial.write_text(json.dumps(as_json(content), indent=2) + "\n", encoding="utf-8")
 
 
 def as_json(content: Any) -> Any:
-    """Dataclasses and named tuples as objects; keys as strings, which they are in JSON anyway."""
+    """Return `content` as JSON can hold it: dataclasses and named tuples become dictionaries, and
+    all keys strings."""
     if hasattr(content, "figures"):
         return as_json(content.figures())
     if hasattr(content, "_asdict"):
@@ -170,5 +181,5 @@ def as_json(content: Any) -> Any:
     if isinstance(content, dict):
         return {str(key): as_json(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [as_json(value) for value in content]
+        return [as_json(item) for item in content]
     return None if content != content else content  # JSON has no not-a-number

@@ -1,4 +1,4 @@
-"""`allennlp benchmark`: wall-clock times of exits against their rivals."""
+"""Run `allennlp benchmark`: measure wall-clock times of exits against their rivals."""
 
 import argparse
 from datetime import date
@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, cast
 
 from allennlp.commands.subcommand import Subcommand
 
-from sledgehammer.analysis.all_exits import replay, run_all_exits
+from sledgehammer.analysis.all_exits import run_all_exits, tradeoff_of
 from sledgehammer.analysis.plots import check_plot
 from sledgehammer.analysis.selection import Wish, choose
 from sledgehammer.analysis.tradeoff import Point
@@ -16,7 +16,7 @@ from sledgehammer.benchmark.first_answer import as_line, first_answers
 from sledgehammer.benchmark.machine import describe_machine
 from sledgehammer.benchmark.rounds import Workload, time_contenders
 from sledgehammer.commands.base import ArchiveCommand, check_swept, write_json
-from sledgehammer.commands.benchmark_choice import read_parts, seen_row_warnings
+from sledgehammer.commands.benchmark_choice import read_parts, used_row_warnings
 from sledgehammer.commands.benchmark_contenders import (
     add_rivals,
     check_paths,
@@ -40,10 +40,10 @@ from sledgehammer.support.owned import scratch_folder
 class BenchmarkCommand(ArchiveCommand):
     """Time an archive, or exported models, against models without exits, in one run.
 
-    Every contender has a process of its own; they take turns, and ratios are taken round by
-    round. Tokenising is part of a latency. Thresholds are each contender's own: the fastest that
-    loses no more than --max-accuracy-drop against its own last exit on --choose-on, or on half of
-    DATA, which is then not reported on.
+    Every contender runs in its own process; they take turns, and ratios are computed round by
+    round. Latency includes tokenising. Each contender gets its own threshold: the fastest that
+    loses at most --max-accuracy-drop against its own last exit on --choose-on, or else on half of
+    DATA, whose rows are then left out of the report.
     """
 
     name = "benchmark"
@@ -60,25 +60,31 @@ class BenchmarkCommand(ArchiveCommand):
         )  # fmt: skip
         add_rivals(timed)
         timed.add_argument(
-            "--first-answer", action="store_true", help="also time fresh processes to their answer"
+            "--first-answer",
+            action="store_true",
+            help="also time fresh processes from their start to their first answer",
         )
-        choice = subparser.add_argument_group("where the exits stop")
-        choice.add_argument(
+        choosing = subparser.add_argument_group("where the exits stop")
+        choosing.add_argument(
             "--thresholds", "--settings", type=float, nargs="+", metavar="T", dest="settings",
-            help="just these: thresholds, or what else the policy goes by",
+            help="time these thresholds, or values of the policy's own setting, and choose none",
         )  # fmt: skip
-        choice.add_argument("--max-accuracy-drop", type=float, default=0.01, metavar="E")
-        choice.add_argument(
+        choosing.add_argument("--max-accuracy-drop", type=float, default=0.01, metavar="E")
+        choosing.add_argument(
             "--choose-on",
             metavar="DATA",
-            help="rows to choose the thresholds on (else half of DATA)",
+            help="rows to choose the thresholds on (default: half of DATA)",
         )
         rounds = subparser.add_argument_group("the rounds")
         rounds.add_argument(
             "--batch-sizes", type=positive_int, nargs="+", default=[1, 8, 32], metavar="N"
         )
         rounds.add_argument(
-            "--threads", type=positive_int, nargs="+", metavar="N", help="default: 1, and all"
+            "--threads",
+            type=positive_int,
+            nargs="+",
+            metavar="N",
+            help="default: 1 thread, then all cores",
         )
         rounds.add_argument("--rows", type=positive_int, default=256, metavar="N")
         rounds.add_argument("--rounds", type=positive_int, default=7, metavar="N")
@@ -87,16 +93,11 @@ class BenchmarkCommand(ArchiveCommand):
 
     def run(self, arguments: argparse.Namespace) -> None:
         _check(arguments)
-        paths = [arguments.archive, *arguments.engine]
-        opened = {
-            path: open_archive(path, arguments.cuda_device, arguments.overrides) for path in paths
-        }
-        for either in opened.values():
-            for value in arguments.settings or []:
-                check_swept(either.model.policy, value)
+        opened = _open_all(arguments)
+        paths = list(opened)
         first = opened[arguments.archive]
         parts = read_parts(arguments, first.reader)
-        warnings = seen_row_warnings(opened, parts, arguments)
+        warnings = used_row_warnings(opened, parts, arguments)
         rows, chosen_on, _ = parts
         standard = open_standard(arguments, rows)
         points = {path: _points(opened[path], rows, chosen_on, arguments) for path in paths}
@@ -119,11 +120,7 @@ class BenchmarkCommand(ArchiveCommand):
                 "answers": {c.name: point for c, point in ours.items()},
                 "rival_answers": {c.name: point for c, point in standard.items()},
             }
-            for threads in arguments.threads or sorted({1, usable_cores()}):
-                workload = Workload(timed, {}, arguments.batch_sizes, arguments.rounds)
-                results, profiles = time_contenders(contenders, threads, workload)
-                report["results"] += results
-                report["profiles"][threads] = profiles
+            _add_times(report, contenders, timed, arguments)
             if arguments.first_answer:
                 report["first_answer"] = _first_answers(paths, weights, timed[0], first, arguments)
         print_report(report)
@@ -133,10 +130,36 @@ class BenchmarkCommand(ArchiveCommand):
             plot(report, arguments.plot)
 
 
+def _open_all(arguments: argparse.Namespace) -> Dict[str, Opened]:
+    """Open the models to be timed, by path, and check the settings that they are timed at."""
+    opened = {
+        path: open_archive(path, arguments.cuda_device, arguments.overrides)
+        for path in (arguments.archive, *arguments.engine)
+    }
+    for model, _ in opened.values():
+        for value in arguments.settings or []:
+            check_swept(model.policy, value)
+    return opened
+
+
+def _add_times(
+    report: Dict[str, Any],
+    contenders: List[Contender],
+    texts: List[List[str]],
+    arguments: argparse.Namespace,
+) -> None:
+    """Time the contenders with each number of threads, and add the results to the report."""
+    for threads in arguments.threads or sorted({1, usable_cores()}):
+        workload = Workload(texts, {}, arguments.batch_sizes, arguments.rounds)
+        results, profiles = time_contenders(contenders, threads, workload)
+        report["results"] += results
+        report["profiles"][threads] = profiles
+
+
 def _description(
     arguments: argparse.Namespace, contenders: List[Contender], folder: str
 ) -> Dict[str, Any]:
-    """Begin a report: what is timed, where and on what; without the results yet."""
+    """Return the start of a report, which says what is timed on what; results are still missing."""
     return {
         "date": date.today().isoformat(),
         "machine": describe_machine(),
@@ -149,7 +172,7 @@ def _description(
 
 
 def _as_reported(contender: Contender, exported: str) -> Dict[str, Any]:
-    """Describe a contender for a report that outlives the folder `exported`."""
+    """Return a contender's description, for a report that outlives the temporary `exported`."""
     description = contender.as_dict()
     if contender.path.startswith(exported):
         description["path"] = "(exported for this run)"
@@ -168,17 +191,17 @@ def _check(arguments: argparse.Namespace) -> None:
 def _points(
     opened: Opened, rows: List[Row], chosen_on: List[Row], arguments: argparse.Namespace
 ) -> List[Point]:
-    """What a model gives on the data at the thresholds to time."""
+    """Return the points of the curve on `rows` at which a model is to be timed."""
     model, reader = opened
-    on_data = replay(opened, run_all_exits(model, reader, rows, arguments.batch_size))
+    on_data = tradeoff_of(opened, run_all_exits(model, reader, rows, arguments.batch_size))
     if arguments.settings:
         return on_data.curve(arguments.settings)
-    chooser = replay(opened, run_all_exits(model, reader, chosen_on, arguments.batch_size))
+    chooser = tradeoff_of(opened, run_all_exits(model, reader, chosen_on, arguments.batch_size))
     curve = chooser.curve(chooser.grid())
     wish = Wish(max_accuracy_drop=arguments.max_accuracy_drop)
-    found = choose(curve, [0.0] * len(curve), curve[-1], wish)
-    assert found is not None and found.setting is not None, "the last exit loses nothing"
-    return on_data.curve([cast(float, found.setting), on_data.full])
+    chosen = choose(curve, [0.0] * len(curve), curve[-1], wish)
+    assert chosen is not None and chosen.setting is not None, "the last exit loses nothing"
+    return on_data.curve([cast(float, chosen.setting), on_data.full])
 
 
 def _first_answers(
@@ -194,8 +217,8 @@ def _first_answers(
         options += ["--overrides", arguments.overrides]
     for path in [*paths, *([weights] if weights and weights not in paths else [])]:
         module = "sledgehammer" if is_engine(path) else "allennlp"
-        more = [] if is_engine(path) else options
-        commands[f"{module} predict {path}"] = [module, "predict", path, "-", *more]
+        extra = [] if is_engine(path) else options
+        commands[f"{module} predict {path}"] = [module, "predict", path, "-", *extra]
     line = as_line(texts, first.reader.fields)
     timings = first_answers(commands, line, min(5, arguments.rounds))
     return {name: [t.median, *t.quartiles] for name, t in timings.items()}

@@ -1,4 +1,4 @@
-"""What `allennlp benchmark` times: the user's models at their settings, and their rivals."""
+"""Collect what `allennlp benchmark` times: the user's models at their settings, and rivals."""
 
 import argparse
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.analysis.all_exits import replay, run_all_exits
+from sledgehammer.analysis.all_exits import run_all_exits, tradeoff_of
 from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.engine.manifest import is_engine
 from sledgehammer.export.directory import Format, export, range_batches
-from sledgehammer.model.archives import Opened, open_archive, weights_sha256
+from sledgehammer.model.archive_files import weights_sha256
+from sledgehammer.model.archives import Opened, open_archive
 
 RIVALS = {
     "eager": "transformers' full model, float32",
@@ -25,62 +26,63 @@ RIVALS = {
     "openvino-int8": "the full model in OpenVINO, int8",
 }
 STANDARD = "standard, eager"
-"""The name of the standard baseline among the contenders."""
+"""The standard baseline's name among the contenders."""
 
 
 def add_rivals(group: Any) -> None:
     """Add the options that ask for rivals to a group of arguments."""
     group.add_argument(
         "--weights", metavar="ARCHIVE",
-        help="where the rivals' weights come from, if an exported model's archive has moved",
+        help="the archive with the rivals' weights, if an exported model's own archive has moved",
     )  # fmt: skip
     for name, description in RIVALS.items():
         group.add_argument(f"--{name}", action="store_true", help=description)
     group.add_argument(
         "--standard", metavar="ARCHIVE",
-        help="the standard baseline, trained with one exit at the top: its accuracy and its times",
+        help="also time the standard baseline: an archive trained with one exit at the top layer",
     )  # fmt: skip
     group.add_argument(
-        "--all-rivals", action="store_true", help="all of these that can be had here"
+        "--all-rivals", action="store_true", help="all of these that run on this machine"
     )
 
 
 def check_paths(arguments: argparse.Namespace) -> None:
-    """Check what is to be timed before anything is opened.
+    """Check the models to be timed before anything is opened.
 
     # Raises
 
-    `ConfigurationError` if a model is given twice, if it is an exported one and the options
-    cannot reach it, or if there is no such GPU.
+    `ConfigurationError` if a model is given twice, if an option does not apply to an exported
+    model, or if there is no such GPU.
     """
     gpus = torch.cuda.device_count()
     if arguments.cuda_device >= gpus:
         raise ConfigurationError(
-            f"--cuda-device {arguments.cuda_device}: there are {gpus} GPUs here, counted from 0; "
-            "leave it out to run on the CPU"
+            f"--cuda-device {arguments.cuda_device}: this machine has {gpus} GPUs, counted from 0; "
+            "leave the option out to run on the CPU"
         )
     paths = [arguments.archive, *arguments.engine]
     earlier: Dict[Path, str] = {}
     for path in paths:
         place = _folder(path).resolve()
         if place in earlier:
-            raise ConfigurationError(f"{path!r} is given twice: each model is timed once a run")
+            raise ConfigurationError(f"{path!r} is given twice: a run times each model once")
         earlier[place] = path
         if arguments.overrides and is_engine(path):
             raise ConfigurationError(
-                f"--overrides cannot reach {path!r}: an exported model is timed as it was written; "
-                "export the archive again with --overrides"
+                f"--overrides does not apply to {path!r}: an exported model is timed as it was "
+                "written; export the archive again with --overrides"
             )
         if arguments.cuda_device >= 0 and is_engine(path):
             raise ConfigurationError(
-                f"--cuda-device: {path!r} is an exported model and runs on the CPU; leave it out"
+                f"--cuda-device: {path!r} is an exported model and runs on the CPU; leave the "
+                "option out"
             )
 
 
 def name_points(
     points: Dict[str, List[Point]], arguments: argparse.Namespace
 ) -> Dict[Contender, Point]:
-    """Make a contender of every model, by its path, at every point that it is timed at."""
+    """Return a contender, with its point, for each point of each model; `points` go by path."""
     names = short_names(list(points))
     contenders = {}
     for path, timed in points.items():
@@ -96,12 +98,12 @@ def name_points(
 
 
 def short_names(paths: Sequence[str]) -> Dict[str, str]:
-    """Name each model by as few last parts of its path as tell it from the others."""
+    """Name each model by the fewest last parts of its path that tell it from the others."""
     parts = {path: _folder(path).parts for path in paths}
     names = {}
     for path in paths:
         count = 1
-        while any(parts[o][-count:] == parts[path][-count:] for o in paths if o != path):
+        while any(parts[p][-count:] == parts[path][-count:] for p in paths if p != path):
             count += 1
         name = str(Path(*parts[path][-count:]))
         names[path] = name if is_engine(path) else f"{name}, eager"
@@ -109,12 +111,12 @@ def short_names(paths: Sequence[str]) -> Dict[str, str]:
 
 
 def _folder(path: str) -> Path:
-    """Return what a user calls an archive: its folder, where it has AllenNLP's usual name."""
+    """Return the name that users know an archive by: its folder, if it is a `model.tar.gz`."""
     return Path(path.removesuffix("/model.tar.gz"))
 
 
 def _distinct_numbers(values: Sequence[float]) -> List[str]:
-    """Write different numbers with as few digits, but at least four, as tell them apart."""
+    """Write numbers with the fewest digits, but at least four, that tell them apart."""
     for digits in range(4, 17):
         written = [f"{value:.{digits}g}" for value in values]
         if len(set(written)) == len(values):
@@ -123,11 +125,11 @@ def _distinct_numbers(values: Sequence[float]) -> List[str]:
 
 
 def open_standard(arguments: argparse.Namespace, rows: List[Row]) -> Dict[Contender, Point]:
-    """Return the standard baseline and what it gives on the data; nothing if it is not asked for.
+    """Return the `--standard` baseline with its point on the data, or nothing without the option.
 
     # Raises
 
-    `ConfigurationError` if the archive is none of a standard baseline.
+    `ConfigurationError` if the archive is not a standard baseline.
     """
     if arguments.standard is None:
         return {}
@@ -135,11 +137,11 @@ def open_standard(arguments: argparse.Namespace, rows: List[Row]) -> Dict[Conten
     exits = opened.model.exit_layers
     if exits != [opened.model.full_layers - 1] or is_engine(arguments.standard):
         raise ConfigurationError(
-            f"--standard {arguments.standard} is no standard baseline: that is an archive with one "
-            f"exit, at the top layer; this one has exits at {', '.join(map(str, exits))}"
+            f"--standard {arguments.standard} is not a standard baseline, an archive with a single "
+            f"exit at the top layer: it has exits at layers {', '.join(map(str, exits))}"
         )
     outputs = run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
-    tradeoff = replay(opened, outputs)
+    tradeoff = tradeoff_of(opened, outputs)
     contender = Contender(
         STANDARD, "archive", arguments.standard, tradeoff.full, cuda_device=arguments.cuda_device
     )
@@ -147,34 +149,34 @@ def open_standard(arguments: argparse.Namespace, rows: List[Row]) -> Dict[Conten
 
 
 def find_weights(arguments: argparse.Namespace, first: Opened) -> Optional[str]:
-    """Return the archive with the weights of what is timed, if it can be found."""
+    """Return the archive with the weights of the first model, if it can be found."""
     if arguments.weights or not is_engine(arguments.archive):
         return arguments.weights or arguments.archive
     model: Any = first.model
     source = model.engine.manifest.source
     if not Path(source["archive"]).exists():
         return None
-    same = weights_sha256(source["archive"]) == source["weights_sha256"]
-    return source["archive"] if same else None
+    is_same = weights_sha256(source["archive"]) == source["weights_sha256"]
+    return source["archive"] if is_same else None
 
 
 def choose_rivals(
     arguments: argparse.Namespace, weights: Optional[str], rows: List[Row], folder: Path
 ) -> Tuple[List[Contender], Dict[str, str]]:
-    """Make the rivals that were asked for, exported ones in `folder`.
+    """Make the requested rivals, and export to `folder` those that need it.
 
     # Returns
 
-    The rivals, and why others of them are missing.
+    The rivals; and by name the reason for each that is missing.
     """
-    asked = [
+    requested = [
         name
         for name in RIVALS
         if arguments.all_rivals or getattr(arguments, name.replace("-", "_"))
     ]
-    problems = {name: _why_missing(name, weights, arguments.cuda_device) for name in asked}
+    problems = {name: _why_missing(name, weights, arguments.cuda_device) for name in requested}
     missing = {name: problem for name, problem in problems.items() if problem}
-    present = [name for name in asked if name not in missing]
+    present = [name for name in requested if name not in missing]
     if arguments.all_rivals and arguments.standard is None:
         missing["standard"] = "give --standard ARCHIVE, trained with one exit at the top layer"
     if not present:
@@ -192,7 +194,7 @@ def choose_rivals(
 
 def _why_missing(name: str, weights: Optional[str], cuda_device: int) -> Optional[str]:
     if weights is None:
-        return "the exported model's archive is gone or changed: give --weights"
+        return "the exported model's archive is gone or has changed: give --weights"
     if "eager" in name or name == "cut":
         return None
     if cuda_device >= 0:
@@ -209,7 +211,7 @@ def _eager_rivals(
 ) -> List[Contender]:
     dtype = "bfloat16" if name.endswith("bf16") else "float32"
     layers = opened.model.exit_layers
-    made = (
+    positions = (
         {f"cut after layer {layer}": position for position, layer in enumerate(layers[:-1])}
         if name == "cut"
         else {f"full, {name}": -1}
@@ -219,7 +221,7 @@ def _eager_rivals(
             label, "transformers", weights, dtype=dtype, exit=position,
             overrides=arguments.overrides, cuda_device=arguments.cuda_device,
         )
-        for label, position in made.items()
+        for label, position in positions.items()
     ]  # fmt: skip
 
 

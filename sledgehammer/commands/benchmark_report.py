@@ -1,4 +1,4 @@
-"""Show times as tables and as a figure."""
+"""Print the times of a benchmark as tables, and draw them."""
 
 from pathlib import Path
 from typing import Any, Dict, Iterable, List
@@ -13,7 +13,7 @@ def print_report(report: Dict[str, Any]) -> None:
     """Print all tables of a report."""
     machine = report["machine"]
     print(
-        f"\n{report['rows']} texts of {report['data']}, {report['rounds']} rounds in turns; "
+        f"\n{report['rows']} texts of {report['data']}, {report['rounds']} rounds; "
         f"{machine['processor']}, {machine['cores']} cores ({', '.join(machine['instructions'])}); "
         + ", ".join(f"{name} {number}" for name, number in machine["libraries"].items())
     )
@@ -51,8 +51,8 @@ def print_report(report: Dict[str, Any]) -> None:
 def print_group(group: List[Result]) -> None:
     """Print the figures of all contenders at one batch size and number of threads.
 
-    The mean leads. A median flatters: where half of the texts leave at the first exit, it is that
-    exit's time.
+    The mean comes first. The median flatters early exit: once half of the texts leave at the first
+    exit, it is that exit's time.
     """
     first = group[0]
     reference = _reference(group)
@@ -79,10 +79,10 @@ def print_group(group: List[Result]) -> None:
     )
 
 
-def _print_against(group: List[Result], own: Iterable[str]) -> None:
-    """Print how much faster each of ours is than each rival, by means and by medians."""
-    ours = [r for r in group if r.contender in own]
-    rivals = [r.contender for r in group if r.contender not in own]
+def _print_against(group: List[Result], our_names: Iterable[str]) -> None:
+    """Print how many times faster each of our contenders is than each rival."""
+    ours = [r for r in group if r.contender in our_names]
+    rivals = [r.contender for r in group if r.contender not in our_names]
     if not rivals:
         return
     print("\nhow many times faster than each rival (means; p50s):\n")
@@ -103,7 +103,10 @@ def _print_against(group: List[Result], own: Iterable[str]) -> None:
 def _print_profiles(threads: int, profiles: Dict[str, Any]) -> None:
     if not profiles:
         return
-    print(f"\nwhere the time of an engine goes, all texts to the end, {threads} threads; ms:\n")
+    print(
+        f"\nhow an engine spends its time if every text runs to the end, {threads} threads; "
+        "milliseconds:\n"
+    )
     print_table(
         [
             {
@@ -118,7 +121,7 @@ def _print_profiles(threads: int, profiles: Dict[str, Any]) -> None:
 
 
 def _reference(group: List[Result]) -> str:
-    """Return the rival that most people run today, if it is there."""
+    """Return the rival that most people run today if it was timed, else the last contender."""
     names = [r.contender for r in group]
     return "full, eager" if "full, eager" in names else names[-1]
 
@@ -131,7 +134,7 @@ def _ratio(ratios: Dict[str, List[float]], reference: str) -> str:
 
 
 def plot(report: Dict[str, Any], target: Path) -> None:
-    """Draw latency of single texts and throughput of the largest batches, with all threads."""
+    """Draw the latency of the smallest batches and the throughput of the largest, all threads."""
     plt = pyplot()
     threads = max(r.threads for r in report["results"])
     sizes = sorted({r.batch_size for r in report["results"]})

@@ -1,4 +1,4 @@
-"""`allennlp calibrate`: temperatures for other data."""
+"""Run `allennlp calibrate`: fit the temperatures to other data."""
 
 import argparse
 import json
@@ -28,24 +28,24 @@ from sledgehammer.commands.base import (
     print_table,
     write_json,
 )
-from sledgehammer.commands.seen_rows import warn_if_seen, warn_of_choice
+from sledgehammer.commands.seen_rows import warn_of_stale_choice, warn_of_used_rows
 from sledgehammer.commands.titles import picture_title
-from sledgehammer.model.archives import check_target, write_changed
+from sledgehammer.model.archive_writing import check_target, write_changed
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.support.files import check_writable
 
 REPORT = "calibration.json"
-"""The report's name within the new archive."""
+"""The report's name in the new archive."""
 
 
 @Subcommand.register("calibrate")
 class Calibrate(ArchiveCommand):
     """Fit an archive's temperatures to other data, and write a new archive.
 
-    Of each exit it prints temperature, negative log-likelihood (nats), expected calibration
-    error, Brier score and how well confidence separates right from wrong answers (area under the
-    ROC curve), before and after. "After" is measured on the rows that the one number was fitted
-    on.
+    For each exit the command prints, before and after: temperature, negative log-likelihood
+    (nats), expected calibration error, Brier score, and how well confidence separates right from
+    wrong answers (area under the ROC curve). "After" is measured on the same rows that the
+    temperature, one number, was fitted on.
     """
 
     example = (
@@ -60,19 +60,13 @@ class Calibrate(ArchiveCommand):
             "--few-rows", action="store_true",
             help=f"fit temperatures though a label has fewer than {ROWS_PER_LABEL} rows",
         )  # fmt: skip
-        subparser.add_argument(
-            "--report", type=Path, metavar="FILE.json", help="the table, as JSON"
-        )
+        subparser.add_argument("--report", type=Path, metavar="FILE.json", help="the table as JSON")
         subparser.add_argument(
             "--plot", type=Path, metavar="FILE.png|.svg|.pdf", help="reliability diagrams"
         )
 
     def run(self, arguments: argparse.Namespace) -> None:
-        check_target(arguments.output, arguments.archive, arguments.force)
-        if arguments.report:
-            check_writable(arguments.report, [".json"])
-        if arguments.plot:
-            check_plot(arguments.plot, pages=False)
+        _check_outputs(arguments)
         opened, rows, outputs = open_and_run(arguments)
         model = opened.model
         before = model.temperatures.tolist()
@@ -90,14 +84,6 @@ class Calibrate(ArchiveCommand):
         model.temperatures.copy_(torch.tensor(after))
         report["warnings"] = _warnings(model, outputs) + warn_at_bounds(after, model.exit_layers)
         content = json.dumps(as_json(report), indent=2).encode()
-        model.measure_shares(outputs.logits)
-        weights = {
-            "temperatures": torch.tensor(after),
-            "exit_shares": model.exit_shares.cpu(),
-            "seen.temperatures": outputs.hashes,
-            "seen.threshold": model.seen.threshold,
-            "seen.weights": model.seen.weights,
-        }
         if arguments.plot:
             title = picture_title(
                 arguments.archive, opened, arguments.data, len(rows), arguments.json_lines
@@ -110,22 +96,43 @@ class Calibrate(ArchiveCommand):
         write_changed(
             arguments.archive,
             arguments.output,
-            weights,
+            _new_weights(model, outputs),
             overwrite=arguments.force,
             extra={REPORT: content},
         )
         print(f"\nnew archive: {arguments.output}")
 
 
-def _warnings(model: ExitClassifier, outputs: ExitOutputs) -> List[str]:
-    """Warn of rows used before, and of a setting that was chosen for the old temperatures."""
-    consequences = {
-        "weights": "the model is surer of them than of others; use other rows",
-        "threshold": "choose it anew, on other rows",
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Raise a `ConfigurationError` if one of the files cannot be written."""
+    check_target(arguments.output, arguments.archive, arguments.force)
+    if arguments.report:
+        check_writable(arguments.report, [".json"])
+    if arguments.plot:
+        check_plot(arguments.plot, pages=False)
+
+
+def _new_weights(model: ExitClassifier, outputs: ExitOutputs) -> Dict[str, Tensor]:
+    """Return the entries of a calibrated model's state that differ from the archive's."""
+    model.measure_shares(outputs.logits)
+    return {
+        "temperatures": model.temperatures,
+        "exit_shares": model.exit_shares,
+        "seen.temperatures": outputs.hashes,
+        "seen.threshold": model.seen.threshold,
+        "seen.weights": model.seen.weights,
     }
-    found = warn_if_seen(model, outputs.hashes, consequences)
+
+
+def _warnings(model: ExitClassifier, outputs: ExitOutputs) -> List[str]:
+    """Warn of rows used before, and of a setting chosen for the old temperatures."""
+    consequences = {
+        "weights": "the model is more confident on them than on others; use other rows",
+        "threshold": "choose it again, on other rows",
+    }
+    warnings = warn_of_used_rows(model.seen, outputs.hashes, consequences)
     chosen_on = len(model.seen.threshold)
-    return found + warn_of_choice(model.choice, model.conditions(), chosen_on)
+    return warnings + warn_of_stale_choice(model.choice, model.conditions(), chosen_on)
 
 
 def check_enough_rows(label: Tensor, names: List[str]) -> None:
@@ -141,20 +148,20 @@ def check_enough_rows(label: Tensor, names: List[str]) -> None:
     if few:
         raise ConfigurationError(
             f"too few rows to fit temperatures to: {', '.join(few)}; {ROWS_PER_LABEL} of each "
-            "label are needed (--few-rows fits them all the same)"
+            "label are needed (--few-rows fits them anyway)"
         )
 
 
 def warn_at_bounds(temperatures: List[float], layers: List[int]) -> List[str]:
-    """Say so if a temperature is at a bound of the search."""
+    """Warn of each temperature that is at a bound of the search."""
     low, high = TEMPERATURE_BOUNDS
     messages = [
         f"the temperature of the exit at layer {layer} is at the bound of the search "
         f"({low:g} to {high:g}): "
         + (
-            "its answers tell nothing of these labels"
+            "its answers say nothing about these labels"
             if temperature > 1
-            else "it answers all of these rows rightly, and is made sure of everything"
+            else "it answers all of these rows correctly, and becomes certain of every answer"
         )
         for layer, temperature in zip(layers, temperatures)
         if is_at_bound(temperature)
@@ -196,12 +203,12 @@ def _confidences(
     outputs: ExitOutputs, layers: List[int], before: List[float], after: List[float]
 ) -> Dict[int, Any]:
     assert outputs.label is not None
-    found = {}
+    confidences = {}
     for layer, logits, old, new in zip(layers, outputs.logits.unbind(dim=1), before, after):
         correct = logits.argmax(dim=-1) == outputs.label
         old_confidence, new_confidence = (
             torch.softmax(logits / temperature, dim=-1).max(dim=-1).values
             for temperature in (old, new)
         )
-        found[layer] = (old_confidence, new_confidence, correct)
-    return found
+        confidences[layer] = (old_confidence, new_confidence, correct)
+    return confidences

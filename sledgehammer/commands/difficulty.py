@@ -1,4 +1,4 @@
-"""`allennlp difficulty`: which texts are hard, by the exit that answers them."""
+"""Run `allennlp difficulty`: rank texts by the exit that answers them."""
 
 import argparse
 import functools
@@ -10,7 +10,7 @@ from allennlp.commands.subcommand import Subcommand
 from torch import Tensor
 
 from sledgehammer.analysis import difficulty
-from sledgehammer.analysis.all_exits import ExitOutputs, replayed
+from sledgehammer.analysis.all_exits import ExitOutputs, replayed_answers
 from sledgehammer.commands.base import ArchiveCommand, as_json, open_and_run, print_table
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.model.archives import Opened
@@ -25,8 +25,8 @@ from sledgehammer.support.files import check_writable, replacing
 class Difficulty(ArchiveCommand):
     """Rank texts from easy to hard by the layer that answers them.
 
-    The exit layer is the paper's measure of difficulty; within one, a higher confidence is
-    easier. Labels are used where the data have them.
+    The exit layer is the paper's measure of difficulty; among the texts of one exit, a higher
+    confidence means an easier text. Labels are used where the data have them.
     """
 
     example = "allennlp difficulty out/sst/model.tar.gz dev.txt --output ranked.jsonl"
@@ -37,10 +37,14 @@ class Difficulty(ArchiveCommand):
         )
         subparser.add_argument(
             "--threshold", "--setting", type=float, metavar="T", dest="setting",
-            help="a threshold, or what else the policy goes by, that is not the archive's own",
+            help="the threshold, or value of the policy's own setting, to use instead of the archive's",
         )  # fmt: skip
         subparser.add_argument(
-            "--examples", type=natural_number, default=3, metavar="N", help="of each kind"
+            "--examples",
+            type=natural_number,
+            default=3,
+            metavar="N",
+            help="examples to print of each kind",
         )
 
     def run(self, arguments: argparse.Namespace) -> None:
@@ -50,7 +54,7 @@ class Difficulty(ArchiveCommand):
             arguments, labelled=False, check=functools.partial(_use_setting, arguments.setting)
         )
         ranking = Ranking(opened, rows, outputs)
-        # The file first: a terminal may not be able to show what it can hold.
+        # Write the file first: a terminal may be unable to show characters that a file can hold.
         if arguments.output:
             with replacing(arguments.output) as partial:
                 lines = (json.dumps(as_json(line), ensure_ascii=False) for line in ranking.lines())
@@ -60,6 +64,7 @@ class Difficulty(ArchiveCommand):
 
 
 def _use_setting(value: Optional[float], model: ExitClassifier) -> None:
+    """Change the policy's setting if there is a value, and check that the policy can run."""
     with configuration_errors():
         if value is not None:
             model.policy.change({model.policy.sweeps: value})
@@ -68,7 +73,7 @@ def _use_setting(value: Optional[float], model: ExitClassifier) -> None:
 
 
 class Ranking:
-    """Rows, what the exits said about them, and their order from easy to hard."""
+    """Hold rows, the exits' answers to them, and their order from easy to hard."""
 
     def __init__(self, opened: Opened, rows: List[Row], outputs: ExitOutputs) -> None:
         model = opened.model
@@ -79,7 +84,7 @@ class Ranking:
         self._tokens = outputs.tokens
         self._policy = model.policy
         probs = model.calibrated(outputs.logits)
-        self._exit = replayed(model, outputs).exit
+        self._exit = replayed_answers(model, outputs).exit
         self._confidence, self._predicted = probs.max(dim=-1)
         self._correct: Optional[Tensor] = None  # (rows, exits)
         if outputs.label is not None:
@@ -87,24 +92,24 @@ class Ranking:
         self.order = difficulty.rank(self._exit, self._confidence)
 
     def lines(self) -> List[Dict[str, Any]]:
-        """One object a row, the easiest first."""
-        changed = difficulty.changes(self._predicted, self._layers)
+        """Return one object for each row, the easiest first."""
+        changed_at = difficulty.changes(self._predicted, self._layers)
         return [
-            self._line(number, position, changed[position])
-            for number, position in enumerate(self.order.tolist(), start=1)
+            self._line(rank, position, changed_at[position])
+            for rank, position in enumerate(self.order.tolist(), start=1)
         ]
 
-    def _line(self, number: int, position: int, changed: List[int]) -> Dict[str, Any]:
+    def _line(self, rank: int, position: int, changed_at: List[int]) -> Dict[str, Any]:
         row, exit = self._rows[position], int(self._exit[position])
         predicted = [self._names[i] for i in self._predicted[position].tolist()]
-        line: Dict[str, Any] = {"rank": number, "row": position + 1}
+        line: Dict[str, Any] = {"rank": rank, "row": position + 1}
         line.update(zip(self._fields, row.texts))
         line.update(
             exit_layer=self._layers[exit],
             prediction=predicted[exit],
             confidence=dict(zip(self._layers, self._confidence[position].tolist())),
             predictions=dict(zip(self._layers, predicted)),
-            changed_at=changed,
+            changed_at=changed_at,
             tokens=int(self._tokens[position]),
         )
         if row.label is not None:
@@ -112,6 +117,7 @@ class Ranking:
         return line
 
     def print_summary(self, examples: int) -> None:
+        """Print what the rows of each exit have in common, and `examples` of each kind."""
         name = self._policy.sweeps
         print(f"{len(self._rows)} rows at {name} {self._policy.values[name]:g}\n")
         answered = None
@@ -159,9 +165,9 @@ class Ranking:
         row, exit = self._rows[position], int(self._exit[position])
         prediction = self._names[int(self._predicted[position, exit])]
         text = " / ".join(row.texts)
-        shown = text if len(text) <= 100 else text[:97] + "..."
-        gold = "" if row.label in (None, prediction) else f", but it is {row.label}"
+        excerpt = text if len(text) <= 100 else text[:97] + "..."
+        correction = "" if row.label in (None, prediction) else f", but it is {row.label}"
         return (
             f"layer {self._layers[exit]}, {prediction} "
-            f"({float(self._confidence[position, exit]):.2f}){gold}: {shown}"
+            f"({float(self._confidence[position, exit]):.2f}){correction}: {excerpt}"
         )

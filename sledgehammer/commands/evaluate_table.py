@@ -1,4 +1,4 @@
-"""`evaluate` shows the metrics that AllenNLP only writes to a file."""
+"""Have `evaluate` print the metrics that AllenNLP only writes to a file."""
 
 import functools
 import sys
@@ -14,15 +14,17 @@ _evaluate = allennlp_evaluate.evaluate_from_archive
 
 @functools.wraps(_evaluate)
 def evaluate_and_show(*arguments: Any, **options: Any) -> Dict[str, Any]:
-    """Evaluate as AllenNLP does; print a table if the process is this command."""
+    """Evaluate as AllenNLP does, and print a table if the process runs this command."""
     metrics = _evaluate(*arguments, **options)
     if sys.argv[1:2] == ["evaluate"]:
         print_anything()
-        print_table([{"metric": n, "value": _shown(value)} for n, value in metrics.items()])
+        print_table(
+            [{"metric": name, "value": _formatted(value)} for name, value in metrics.items()]
+        )
     return metrics
 
 
-def _shown(value: Any) -> str:
+def _formatted(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 

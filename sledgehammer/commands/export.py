@@ -1,4 +1,4 @@
-"""`allennlp export`: a model that runs without AllenNLP and torch."""
+"""Run `allennlp export`: write a model that runs without AllenNLP and torch."""
 
 import argparse
 import dataclasses
@@ -16,7 +16,7 @@ from sledgehammer.commands.base import ArchiveCommand
 from sledgehammer.commands.calibrate import check_enough_rows, warn_at_bounds
 from sledgehammer.commands.export_choice import AUTO, candidates_of, export_fastest
 from sledgehammer.commands.export_verification import verify
-from sledgehammer.commands.seen_rows import warn_if_seen, warn_of_choice
+from sledgehammer.commands.seen_rows import warn_of_stale_choice, warn_of_used_rows
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.manifest import Manifest, write
@@ -30,26 +30,26 @@ from sledgehammer.support.files import replacing_folder
 class ExportCommand(ArchiveCommand):
     """Write an archive as a directory that `sledgehammer.engine` runs, without AllenNLP and torch.
 
-    There is one graph an exit. Float32 graphs are checked against the archive as they are
-    written; what another precision changes is told on the rows of --verify. A text's answer does
-    not depend on the texts that run with it, but in int8-dynamic.
+    Each exit becomes one graph. Float32 graphs are checked against the archive as they are
+    written; with --verify the command reports what another precision changes. Except in
+    int8-dynamic, a text's answer does not depend on the texts that run with it.
     """
 
     name = "export"
     archive_help = "a trained archive (model.tar.gz), or its folder"
-    second = ("directory", "to write")
+    second = ("directory", "the directory to write")
     example = "allennlp export out/sst/model.tar.gz out/sst_int8 --precision int8 --verify dev.txt"
 
     def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
         subparser.add_argument("--format", choices=list(RUNTIMES), default="onnx")
         subparser.add_argument(
             "--precision", choices=[*PRECISIONS, AUTO], default="fp32",
-            help=f"{AUTO}: what is fastest on this machine, of those in which a text's answer is "
-            "its own",
+            help=f"{AUTO}: the fastest on this machine, of those in which a text's answer does not "
+            "depend on its neighbours",
         )  # fmt: skip
         subparser.add_argument(
             "--verify", metavar="DATA",
-            help="tell what the precision changes on these rows, and whether their neighbours do",
+            help="report what the precision changes on these rows, and whether neighbours change answers",
         )  # fmt: skip
         subparser.add_argument(
             "--recalibrate", metavar="DATA", help="fit the temperatures to the exported exits"
@@ -60,7 +60,7 @@ class ExportCommand(ArchiveCommand):
         )  # fmt: skip
         subparser.add_argument(
             "--ranges", metavar="DATA",
-            help="rows to take the ranges of activations from (openvino int8; no labels needed)",
+            help="rows to measure the ranges of activations on (openvino int8; no labels needed)",
         )  # fmt: skip
         subparser.add_argument("--force", action="store_true", help="replace the directory")
 
@@ -73,8 +73,8 @@ class ExportCommand(ArchiveCommand):
         needs_calibration = any(format.needs_calibration for format in formats)
         if needs_calibration and not arguments.ranges:
             raise ConfigurationError(
-                "openvino int8 takes the ranges of activations from data: give --ranges DATA "
-                "(training data will do)"
+                "openvino int8 needs data to measure the ranges of activations on: give "
+                "--ranges DATA (training data will do)"
             )
         opened = open_archive(arguments.archive, arguments.cuda_device, arguments.overrides)
         data = {
@@ -90,10 +90,10 @@ class ExportCommand(ArchiveCommand):
             if data["recalibrate"]:
                 manifest = _recalibrate(folder, manifest, data["recalibrate"], arguments)
             if data["verify"]:
-                found = verify(
+                verification = verify(
                     opened, folder, data["verify"], arguments.verify, arguments.batch_size
                 )
-                (folder / "verification.json").write_text(json.dumps(found, indent=2) + "\n")
+                (folder / "verification.json").write_text(json.dumps(verification, indent=2) + "\n")
                 write(folder, manifest)
             elif manifest.precision != "fp32":
                 print(f"what {manifest.precision} changes was not measured: give --verify DATA")
@@ -102,18 +102,18 @@ class ExportCommand(ArchiveCommand):
 
 
 def _warn(opened: Opened, manifest: Manifest) -> None:
-    """Warn if the policy's setting was chosen for other temperatures, or another precision."""
+    """Warn if the policy's setting was chosen for other temperatures or another precision."""
     model = opened.model
     changed = (
         manifest.number_format != model.number_format
         or manifest.temperatures != model.temperatures.tolist()
     )
     chosen_on = len(model.seen.threshold) if changed else 0
-    warn_of_choice(model.choice, manifest.conditions(), chosen_on)
+    warn_of_stale_choice(model.choice, manifest.conditions(), chosen_on)
 
 
 def _formats(arguments: argparse.Namespace) -> List[Format]:
-    """The one that is asked for, or those to choose from."""
+    """Return the requested format, or those to choose from."""
     if arguments.precision == AUTO:
         return candidates_of(arguments.format, with_ranges=bool(arguments.ranges))
     return [Format(arguments.format, arguments.precision)]
@@ -126,7 +126,7 @@ def _rows(opened: Opened, path: Optional[str], json_lines: bool, labelled: bool)
 def _recalibrate(
     folder: Path, manifest: Manifest, rows: List[Row], arguments: argparse.Namespace
 ) -> Manifest:
-    """Write the temperatures that fit the exported exits; the manifest with them."""
+    """Fit the temperatures to the exported exits, write them, and return the new manifest."""
     exported = open_archive(str(folder))
     outputs = run_all_exits(exported.model, exported.reader, rows, arguments.batch_size)
     assert outputs.label is not None
@@ -135,8 +135,8 @@ def _recalibrate(
     temperatures = fit_temperatures(outputs.logits, outputs.label)
     warn_at_bounds(temperatures, manifest.exit_layers)
     seen = exported.model.seen
-    surer = "the model is surer of them than of others; use other rows"
-    warn_if_seen(exported.model, outputs.hashes, {"weights": surer, "threshold": surer})
+    consequence = "the model is more confident on them than on others; use other rows"
+    warn_of_used_rows(seen, outputs.hashes, dict.fromkeys(("weights", "threshold"), consequence))
     seen.temperatures = outputs.hashes
     (folder / "seen.json").write_text(json.dumps(seen.as_lists()), encoding="utf-8")
     exported.model.temperatures.copy_(torch.tensor(temperatures))

@@ -1,4 +1,4 @@
-"""Which precision is fastest on this machine, for `allennlp export --precision auto`."""
+"""Find the fastest precision on this machine, for `allennlp export --precision auto`."""
 
 import shutil
 import tempfile
@@ -20,23 +20,23 @@ AUTO = "auto"
 
 ROUNDS = 15
 SINGLES = 8
-"""Texts that are timed one by one in a round."""
+"""How many texts a round times one by one."""
 
 BATCH = 32
 LONGEST = 32
 """Word pieces of the longest text; the others are shorter."""
 
 GAIN = 1.05
-"""What changes an archive's answers must be so much faster than float32."""
+"""How many times faster than float32 a precision must be to be worth changed answers."""
 
 
 def candidates_of(runtime: str, with_ranges: bool) -> List[Format]:
-    """The formats of a runtime in which a text's answer is its own, float32 first.
+    """Return a runtime's formats in which no answer depends on its neighbours, float32 first.
 
     # Parameters
 
     with_ranges : `bool`
-        Whether there is data to take the ranges of activations from.
+        Whether there are data to measure the ranges of activations on.
     """
     formats = [Format(runtime, precision) for precision in RUNTIMES[runtime]]
     return [
@@ -53,51 +53,53 @@ def export_fastest(
     folder: Path,
     calibration: Optional[List[TokenTensors]],
 ) -> Manifest:
-    """Export in several formats, time all exits of each in turns, and keep the fastest.
+    """Export in several formats, time all exits of each by turns, and keep the fastest.
 
     # Parameters
 
     formats : `List[Format]`
-        Float32 first: it stays, unless another is `GAIN` times as fast, on average over single
+        Float32 first: it is kept unless another is `GAIN` times as fast, on average over single
         texts and batches.
+    calibration : `List[TokenTensors]`, optional
+        Batches to measure the ranges of activations on, for the formats that need them.
 
     # Returns
 
-    The manifest of what was kept, with the times of all.
+    The manifest of the export that was kept, with the times of all.
     """
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
-        made = {}
+        engines = {}
         for format in formats:
             place = Path(work, format.precision)
             place.mkdir()
             ranges = calibration if format.needs_calibration else None
-            made[format.precision] = export(archive, opened, format, place, ranges)
-        timings = time_engines(made, _tokens(opened, made))
-        chosen = fastest({name: found["times_as_fast"] for name, found in timings.items()})
+            engines[format.precision] = export(archive, opened, format, place, ranges)
+        timings = time_engines(engines, _tokens(opened, engines))
+        chosen = fastest({name: times["times_as_fast"] for name, times in timings.items()})
         shutil.copytree(Path(work, chosen), folder, dirs_exist_ok=True)
     manifest = replace(
-        made[chosen].manifest,
+        engines[chosen].manifest,
         timings={"chosen": chosen, "precisions": timings, "machine": describe_machine()},
     )
     write(folder, manifest)
-    _print(timings, chosen)
+    _print_timings(timings, chosen)
     return manifest
 
 
 def fastest(times_as_fast: Dict[str, float]) -> str:
-    """The name of the fastest, or the first, if no other is `GAIN` times as fast as that."""
+    """Return the name of the fastest, or the first name if none is `GAIN` times as fast as it."""
     first, *_ = times_as_fast
     best = max(times_as_fast, key=times_as_fast.__getitem__)
     return best if times_as_fast[best] >= GAIN * times_as_fast[first] else first
 
 
 def time_engines(engines: Dict[str, Engine], tokens: Arrays) -> Dict[str, Dict[str, Any]]:
-    """Milliseconds a text of each engine, single and in a batch; all exits run.
+    """Time all exits of each engine, on single texts and on a batch.
 
     # Returns
 
-    For each engine the medians `single` and `batch`, and `times_as_fast`: how many times faster
-    than the first engine it is, the geometric mean of both.
+    For each engine the medians `single` and `batch`, in milliseconds a text, and `times_as_fast`:
+    how many times as fast as the first engine it is, the geometric mean over both.
     """
     lengths = tokens["attention_mask"].sum(axis=1)
     singles = [
@@ -105,24 +107,26 @@ def time_engines(engines: Dict[str, Engine], tokens: Arrays) -> Dict[str, Dict[s
         for row in range(SINGLES)
     ]
     runs = {
-        (name, kind): _runner(engine, batches)
+        (name, kind): _all_exits_of(engine, batches)
         for name, engine in engines.items()
         for kind, batches in (("single", singles), ("batch", [tokens]))
     }
     times = alternate(runs, ROUNDS)
     first, *_ = engines
     rows = {"single": SINGLES, "batch": len(lengths)}
-    found: Dict[str, Dict[str, Any]] = {}
+    timings: Dict[str, Dict[str, Any]] = {}
     for name in engines:
         gains = [times[name, kind].ratio(times[first, kind]).median for kind in rows]
-        found[name] = {
+        timings[name] = {
             **{kind: _milliseconds(times[name, kind], count) for kind, count in rows.items()},
             "times_as_fast": (gains[0] * gains[1]) ** 0.5,
         }
-    return found
+    return timings
 
 
-def _runner(engine: Engine, batches: List[Arrays]) -> Callable[[], None]:
+def _all_exits_of(engine: Engine, batches: List[Arrays]) -> Callable[[], None]:
+    """Return a function that runs all exits of an engine on some batches."""
+
     def run() -> None:
         for tokens in batches:
             engine.run_all_exits(tokens)
@@ -141,17 +145,17 @@ def _tokens(opened: Opened, engines: Dict[str, Engine]) -> Arrays:
     return {name: tensor.numpy() for name, tensor in tokens.items()}
 
 
-def _print(timings: Dict[str, Dict[str, Any]], chosen: str) -> None:
+def _print_timings(timings: Dict[str, Dict[str, Any]], chosen: str) -> None:
     print("\nmilliseconds a text, all exits, on random word pieces:\n")
     print_table(
         [
             {
                 "precision": name,
-                "single": f"{found['single']:.2f}",
-                f"in batches of {BATCH}": f"{found['batch']:.2f}",
-                "times as fast": f"{found['times_as_fast']:.2f}",
+                "single": f"{times['single']:.2f}",
+                f"in batches of {BATCH}": f"{times['batch']:.2f}",
+                "times as fast": f"{times['times_as_fast']:.2f}",
             }
-            for name, found in timings.items()
+            for name, times in timings.items()
         ]
     )
     print(f"\nchosen: {chosen}")

@@ -1,10 +1,10 @@
-"""What an export changes, for `allennlp export --verify`."""
+"""Report what an export changes, for `allennlp export --verify`."""
 
 from pathlib import Path
 from typing import Any, Dict, List
 
 from sledgehammer.analysis.agreement import Agreement, compare
-from sledgehammer.analysis.all_exits import replayed, run_all_exits
+from sledgehammer.analysis.all_exits import replayed_answers, run_all_exits
 from sledgehammer.analysis.isolation import NOTICEABLE, Isolation, isolation_of
 from sledgehammer.commands.agreement_report import agreement_cells
 from sledgehammer.commands.base import as_json, print_table
@@ -14,13 +14,15 @@ from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.model.exported import ExportedClassifier
 
 BATCHES = 200
-"""Random batches in which rows meet others."""
+"""In how many random batches rows run with other rows."""
 
 
 def verify(
     opened: Opened, folder: Path, rows: List[Row], data: str, batch_size: int
 ) -> Dict[str, Any]:
     """Compare an exported model with its archive, and its answers alone with those in batches.
+
+    The results are printed.
 
     # Parameters
 
@@ -29,11 +31,11 @@ def verify(
     folder : `Path`
         The exported model.
     data : `str`
-        What the rows are called.
+        Where the rows come from.
 
     # Returns
 
-    What was found, as JSON. It is printed, too.
+    The results as JSON can hold them.
     """
     exported = open_archive(str(folder))
     assert isinstance(exported.model, ExportedClassifier)
@@ -46,13 +48,14 @@ def verify(
 
 
 def _agreement(opened: Opened, exported: Opened, rows: List[Row], batch_size: int) -> Agreement:
-    """With the exported model's rows each alone, so that it is their own answers that agree."""
+    """Compare archive and exported model; the latter runs each row alone, as if it were served."""
     outputs = [
         run_all_exits(*opened, rows, batch_size), run_all_exits(*exported, rows, batch_size=1)
     ]  # fmt: skip
-    # Each with its own temperatures.
+    # Each model applies its own temperatures.
     before, after = (
-        replayed(either.model, found) for either, found in zip((opened, exported), outputs)
+        replayed_answers(either.model, answers)
+        for either, answers in zip((opened, exported), outputs)
     )
     return compare(before, after, opened.model.exit_layers, outputs[0].label)
 
@@ -62,16 +65,16 @@ def _isolation(engine: Engine, rows: List[Row]) -> Isolation:
     return isolation_of(engine, engine.tokenizer.encode(texts), BATCHES)
 
 
-def _isolation_in_words(found: Isolation) -> str:
-    tried = f"{found.batches} random batches ({found.rows} rows)"
-    if found.is_complete:
+def _isolation_in_words(isolation: Isolation) -> str:
+    tried = f"{isolation.batches} random batches ({isolation.rows} rows)"
+    if isolation.is_complete:
         return (
-            f"a text's answer is its own: in {tried} no label and no exit changed with the "
-            f"neighbours, no probability by more than {found.probability_difference:.1g}"
+            f"a text's answer does not depend on its neighbours: in {tried} they changed no label "
+            f"and no exit, and no probability by more than {isolation.probability_difference:.1g}"
         )
     return (
-        f"a text's answer depends on its neighbours: in {tried} {found.labels} labels, "
-        f"{found.exits} exits and {found.probabilities} probabilities (by more than "
-        f"{NOTICEABLE:g}, at most {found.probability_difference:.2g}) were not those that the text "
-        "has alone"
+        f"a text's answer depends on its neighbours: in {tried} {isolation.labels} labels, "
+        f"{isolation.exits} exits and {isolation.probabilities} probabilities (by more than "
+        f"{NOTICEABLE:g}, at most {isolation.probability_difference:.2g}) were not those of the text "
+        "alone"
     )

@@ -1,39 +1,29 @@
-"""`allennlp prune`: a smaller model from an archive."""
+"""Run `allennlp prune`: make a smaller model from an archive."""
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple
 
 import torch
 from allennlp.commands.subcommand import Subcommand
-from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.params import parse_overrides, with_overrides
-from allennlp.nn import util
 from torch import Tensor
 
-from sledgehammer.analysis.all_exits import (
-    ExitOutputs,
-    fingerprints,
-    label_indices,
-    run_all_exits,
-)
+from sledgehammer.analysis.all_exits import ExitOutputs, fingerprints, run_all_exits
 from sledgehammer.calibration import fit_temperatures
 from sledgehammer.commands.base import ArchiveCommand, as_json, print_table, write_json
-from sledgehammer.commands.seen_rows import warn, warn_of_choice
-from sledgehammer.dataset_readers.base import Row, token_batches
-from sledgehammer.dataset_readers.holdout import PARTS, split_path
-from sledgehammer.dataset_readers.json_lines import read_rows
-from sledgehammer.model.archives import (
-    Opened,
-    check_target,
-    open_archive,
-    read_member,
-    write_changed,
+from sledgehammer.commands.prune_data import (
+    PruningData,
+    importance_batches,
+    read_config,
+    read_data,
 )
+from sledgehammer.commands.seen_rows import warn, warn_of_stale_choice
+from sledgehammer.model.archive_files import read_member
+from sledgehammer.model.archive_writing import check_target, write_changed
+from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.model.multi_exit import MultiExitClassifier
-from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.network.pretrained import SNAPSHOT
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.support.arguments import natural_number, positive_float, positive_int, share
@@ -50,34 +40,30 @@ from sledgehammer.training.pruning import (
 )
 
 REPORT = "pruning.json"
-"""The report's name within the new archive."""
+"""The report's name in the new archive."""
 
 _TRANSFORMER = f"{SNAPSHOT}/config.json"
 
 
 class _Outcome(NamedTuple):
-    """What has happened to the model."""
+    """Hold what pruning and fine-tuning did to the model.
+
+    # Parameters
+
+    shapes : `List[Shape]`
+        Of each layer before pruning.
+    parameters : `int`
+        Before pruning.
+    accuracies : `Dict[str, List[float]]`
+        By stage ("before", "after pruning", ...): each exit's accuracy on the validation rows.
+    final : `ExitOutputs`
+        The finished model's answers to the validation rows.
+    """
 
     shapes: List[Shape]
-    """Before."""
-
     parameters: int
-    """Before."""
-
     accuracies: Dict[str, List[float]]
-    """Of each exit on the validation rows, by when."""
-
     final: ExitOutputs
-    """The exits' answers to the validation rows now."""
-
-
-class _Data(NamedTuple):
-    """Rows to learn from and rows to judge by."""
-
-    rows: List[Row]
-    labels: Tensor
-    validation: str
-    validation_rows: List[Row]
 
 
 @Subcommand.register("prune")
@@ -86,7 +72,8 @@ class Prune(ArchiveCommand):
     is left, and write a smaller and faster archive.
 
     Which heads go differs by layer; all layers get the same feed-forward width. The temperatures
-    are fitted anew. It prints what each layer keeps, and each exit's accuracy before and after.
+    are fitted again. The command prints what each layer keeps, and each exit's accuracy before
+    and after.
     """
 
     archive_help = "a trained archive (model.tar.gz), or its folder"
@@ -99,15 +86,15 @@ class Prune(ArchiveCommand):
         self.add_new_archive(subparser)
         subparser.add_argument(
             "--heads", type=share, default=1.0, metavar="SHARE",
-            help="of the attention heads to keep, over all layers (default: 1, all)",
+            help="share of the attention heads to keep, over all layers (default: 1, all)",
         )  # fmt: skip
         subparser.add_argument(
             "--width", type=share, default=1.0, metavar="SHARE",
-            help="of each layer's feed-forward units to keep (default: 1, all)",
+            help="share of each layer's feed-forward units to keep (default: 1, all)",
         )  # fmt: skip
         subparser.add_argument(
             "--importance-rows", type=positive_int, default=2000, metavar="N",
-            help="rows of DATA to judge heads and units by, evenly drawn (default: 2000)",
+            help="rows to judge heads and units by, spread evenly over DATA (default: 2000)",
         )  # fmt: skip
         subparser.add_argument(
             "--report", type=Path, metavar="FILE.json", help="the tables, as JSON"
@@ -117,17 +104,17 @@ class Prune(ArchiveCommand):
     def _add_fine_tuning(self, subparser: argparse.ArgumentParser) -> None:
         subparser.add_argument(
             "--epochs", type=natural_number, default=1, metavar="N",
-            help="of fine-tuning on DATA, by the archive's trainer config (default: 1; 0: none). An "
-            "objective in stages divides them; too few for that train all exits at once",
+            help="epochs of fine-tuning on DATA, with the archive's trainer config (default: 1; 0: "
+            "none). An objective in stages divides them; with too few, all exits train at once",
         )  # fmt: skip
         subparser.add_argument(
             "--learning-rate", type=positive_float, metavar="RATE",
-            help="of the fine-tuning (default: the archive's)",
+            help="learning rate of the fine-tuning (default: the archive's)",
         )  # fmt: skip
         subparser.add_argument(
             "--validation", metavar="DATA",
-            help="labelled rows for temperatures and accuracy (default: with a DATA of "
-            "FILE#train, FILE#validation; else those that the archive was trained with)",
+            help="labelled rows for temperatures and accuracy (default: FILE#validation if DATA "
+            "is FILE#train; else the validation data that the archive was trained with)",
         )  # fmt: skip
 
     def run(self, arguments: argparse.Namespace) -> None:
@@ -137,20 +124,20 @@ class Prune(ArchiveCommand):
         if arguments.heads == arguments.width == 1.0:
             raise ConfigurationError("nothing to remove: give a --heads or a --width below 1")
         opened = open_archive(arguments.archive, arguments.cuda_device, arguments.overrides)
-        model = _prunable(arguments.archive, opened, arguments.heads < 1.0)
+        model = _prunable(opened, arguments.heads < 1.0)
         transformer = json.loads(read_member(arguments.archive, _TRANSFORMER))
-        config = _config(arguments.archive, arguments.overrides)
-        data = _read(opened, arguments, config)
+        config = read_config(arguments.archive, arguments.overrides)
+        data = read_data(opened, arguments, config)
         outcome = _prune(arguments, opened, model, data, config)
         report = _report(arguments, model, data, outcome)
         _print(report)
         learned = fingerprints(opened.reader, data.rows)
         report["warnings"] = _warnings(learned, outcome.final, model.objective, arguments.epochs)
-        # Parts were judged by these rows too, so they count even without fine-tuning.
+        # Heads and units were judged by these rows, so they count even without fine-tuning.
         model.seen.add_training_rows(learned)
         model.temperatures.copy_(torch.tensor(report["temperatures"]))
         chosen_on = len(model.seen.threshold)
-        report["warnings"] += warn_of_choice(model.choice, model.conditions(), chosen_on)
+        report["warnings"] += warn_of_stale_choice(model.choice, model.conditions(), chosen_on)
         transformer.update(config_changes(model.encoder))
         extra = {
             REPORT: json.dumps(as_json(report), indent=2).encode(),
@@ -169,75 +156,45 @@ class Prune(ArchiveCommand):
         print(f"\nnew archive: {arguments.output}")
 
 
-def _prunable(archive: str, opened: Opened, heads: bool) -> MultiExitClassifier:
+def _prunable(opened: Opened, heads: bool) -> MultiExitClassifier:
+    """Return the model of an archive, or raise a `ConfigurationError` if it cannot be pruned."""
     model = opened.model
-    if not isinstance(model, MultiExitClassifier):
-        raise ConfigurationError(f"{archive!r} is exported already: give the archive it is from")
+    assert isinstance(model, MultiExitClassifier), "check_target refuses exported models"
     check_prunable(model.encoder.transformer.config, heads)
     return model
-
-
-def _config(archive: str, overrides: str) -> Dict[str, Any]:
-    config = json.loads(read_member(archive, "config.json"))
-    return with_overrides(config, parse_overrides(overrides)) if overrides else config
-
-
-def _read(opened: Opened, arguments: argparse.Namespace, config: Dict[str, Any]) -> _Data:
-    """All rows, with every mistake in them found before anything is computed."""
-    model, reader = opened
-    rows = read_rows(reader, arguments.data, arguments.json_lines)
-    labels = label_indices(model, rows)
-    assert labels is not None
-    path, part = split_path(arguments.data)
-    chosen = arguments.validation or (f"{path}#{PARTS[1]}" if part == PARTS[0] else None)
-    validation = chosen or config.get("validation_data_path")
-    if not validation:
-        raise ConfigurationError("the archive names no validation data: give --validation DATA")
-    try:
-        # What the archive names is a file for its reader.
-        as_lines = arguments.json_lines and chosen is not None
-        validation_rows = read_rows(reader, validation, as_lines)
-    except ConfigurationError as error:
-        if chosen:
-            raise
-        raise ConfigurationError(
-            f"the archive's own validation data: {error.message}; give --validation DATA"
-        ) from error
-    label_indices(model, validation_rows)
-    return _Data(rows, labels, validation, validation_rows)
 
 
 def _prune(
     arguments: argparse.Namespace,
     opened: Opened,
     model: MultiExitClassifier,
-    data: _Data,
+    data: PruningData,
     config: Dict[str, Any],
 ) -> _Outcome:
-    """Change the model."""
+    """Prune the model, fine-tune it, and measure its exits at each stage."""
 
-    def look(when: str) -> ExitOutputs:
-        found = run_all_exits(model, opened.reader, data.validation_rows, arguments.batch_size)
-        accuracies[when] = _accuracies(found)
-        return found
+    def evaluate(stage: str) -> ExitOutputs:
+        outputs = run_all_exits(model, opened.reader, data.validation_rows, arguments.batch_size)
+        accuracies[stage] = _accuracies(outputs)
+        return outputs
 
     accuracies: Dict[str, List[float]] = {}
-    look("before")
+    evaluate("before")
     before, parameters = shapes(model.encoder), _parameters(model)
-    found = importance(model, _batches(opened, data, arguments))
-    prune(model, choose(found, arguments.heads, arguments.width))
-    final = look("after pruning")
+    scores = importance(model, importance_batches(opened, data, arguments))
+    prune(model, choose(scores, arguments.heads, arguments.width))
+    final = evaluate("after pruning")
     if arguments.epochs:
         fine_tune(
             arguments.archive, model, opened.reader, data.rows, data.validation_rows,
             adapted(config, arguments.epochs, arguments.learning_rate, arguments.cuda_device),
         )  # fmt: skip
-        final = look("after fine-tuning")
+        final = evaluate("after fine-tuning")
     return _Outcome(before, parameters, accuracies, final)
 
 
 def _report(
-    arguments: argparse.Namespace, model: MultiExitClassifier, data: _Data, outcome: _Outcome
+    arguments: argparse.Namespace, model: MultiExitClassifier, data: PruningData, outcome: _Outcome
 ) -> Dict[str, Any]:
     final = outcome.final
     assert final.label is not None
@@ -253,42 +210,29 @@ def _report(
         ],
         "parameters": {"before": outcome.parameters, "after": _parameters(model)},
         "accuracy": {
-            layer: {when: found[position] for when, found in outcome.accuracies.items()}
+            layer: {stage: exits[position] for stage, exits in outcome.accuracies.items()}
             for position, layer in enumerate(model.exit_layers)
         },
         "temperatures": fit_temperatures(final.logits, final.label),
     }
 
 
-def _batches(
-    opened: Opened, data: _Data, arguments: argparse.Namespace
-) -> Iterator[Tuple[TokenTensors, Tensor]]:
-    """Evenly drawn rows of the training data, on the model's device."""
-    count = min(arguments.importance_rows, len(data.rows))
-    drawn = [i * len(data.rows) // count for i in range(count)]
-    rows, labels = [data.rows[i] for i in drawn], data.labels[drawn]
-    device = opened.model.temperatures.device
-    batches = token_batches(opened.reader, rows, arguments.batch_size)
-    total = -(-count // arguments.batch_size)
-    for tokens, positions in Tqdm.tqdm(batches, "measuring importance", total=total):
-        yield util.move_to_device(tokens, device), labels[positions].to(device)
-
-
 def _warnings(
     learned: Tensor, final: ExitOutputs, objective: ExitObjective, epochs: int
 ) -> List[str]:
-    found = []
+    """Warn of validation rows that were trained on, and of a stage that was left out."""
+    warnings = []
     if overlap := int(torch.isin(final.hashes, learned).sum()):
-        found.append(
+        warnings.append(
             f"{overlap} of the {len(final.hashes)} validation rows are among the training rows: "
             "accuracies and confidences look better than they are"
         )
     if epochs and objective_for(objective, epochs) is not objective:
-        found.append(
-            f"--epochs {epochs} has no room for the second stage of the archive's objective: all exits "
-            "were trained at once"
+        warnings.append(
+            f"--epochs {epochs} is too few for the second stage of the archive's objective: all "
+            "exits were trained at once"
         )
-    return warn(found)
+    return warn(warnings)
 
 
 def _accuracies(outputs: ExitOutputs) -> List[float]:
@@ -305,11 +249,11 @@ def _print(report: Dict[str, Any]) -> None:
     print_table(
         [
             {
-                "layer": str(found["layer"]),
-                "heads kept": f"{found['after'].heads} of {found['before'].heads}",
-                "width kept": f"{found['after'].units} of {found['before'].units}",
+                "layer": str(layer["layer"]),
+                "heads kept": f"{layer['after'].heads} of {layer['before'].heads}",
+                "width kept": f"{layer['after'].units} of {layer['before'].units}",
             }
-            for found in report["layers"]
+            for layer in report["layers"]
         ]
     )
     before, after = report["parameters"]["before"], report["parameters"]["after"]
@@ -318,7 +262,7 @@ def _print(report: Dict[str, Any]) -> None:
     print(f"\naccuracy on {rows} rows of {validation}:\n")
     print_table(
         [
-            {"exit": f"layer {layer}", **{when: f"{value:.1%}" for when, value in states.items()}}
-            for layer, states in report["accuracy"].items()
+            {"exit": f"layer {layer}", **{stage: f"{value:.1%}" for stage, value in stages.items()}}
+            for layer, stages in report["accuracy"].items()
         ]
     )

@@ -1,4 +1,4 @@
-"""Rows that had a part in a model: commands warn of them, leave them out or refuse them."""
+"""Warn of rows that were used to make a model, leave them out, or refuse them."""
 
 import argparse
 import sys
@@ -11,8 +11,7 @@ from torch import Tensor
 from sledgehammer.analysis.all_exits import fingerprints
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.model.archives import Opened
-from sledgehammer.model.base import ExitClassifier
-from sledgehammer.model.fitted_rows import PURPOSES
+from sledgehammer.model.fitted_rows import PURPOSES, SeenRows
 from sledgehammer.policies import Choice, Conditions
 
 VERBS = {
@@ -20,62 +19,65 @@ VERBS = {
     "temperatures": "fit the temperatures",
     "threshold": "choose the threshold",
 }
-"""What rows of each of `PURPOSES` were used to do."""
+"""In words, for each of `PURPOSES`, what rows were used to do."""
 
 
 def add_seen_rows(group: "argparse._ArgumentGroup") -> None:
-    """Add the option that says what becomes of such rows."""
+    """Add the option `--seen-rows`, which says what to do with such rows, to a group."""
     group.add_argument(
         "--seen-rows", choices=["refuse", "skip", "use"],
         help="rows of DATA that trained the model, fitted its temperatures or chose its setting: "
-        "refuse them (the default with --delta), leave them out, or use them all the same (the "
-        "default without; with --delta nothing is guaranteed then)",
+        "refuse them (the default with --delta), skip them, or use them anyway (the default "
+        "without --delta; with --delta it voids the guarantee)",
     )  # fmt: skip
 
 
 def allowed_rows(arguments: argparse.Namespace, opened: Opened, rows: List[Row]) -> List[Row]:
-    """Return the rows that a command may use, as its `--seen-rows` says.
+    """Return the rows that a command may use, according to its `--seen-rows`.
 
     # Raises
 
-    `ConfigurationError` if there are rows to refuse, or none is left.
+    `ConfigurationError` if rows are to be refused, or if none is left.
     """
-    what = arguments.seen_rows or ("use" if arguments.delta is None else "refuse")
-    if what == "use":
+    action = arguments.seen_rows or ("use" if arguments.delta is None else "refuse")
+    if action == "use":
         return rows
     hashes = fingerprints(opened.reader, rows)
     counts = {name: opened.model.seen.overlap(name, hashes) for name in PURPOSES}
     if not any(counts.values()):
         return rows
-    if what == "refuse":
-        reason = "a guarantee needs rows that had" if arguments.delta else "give rows that had"
+    uses = _uses_in_words(counts, len(rows))
+    if action == "refuse":
+        reason = "a guarantee needs rows that" if arguments.delta else "give rows that"
         raise ConfigurationError(
-            f"{_told(counts, len(rows))}: {reason} no part in the model. Give other rows, "
-            "--seen-rows skip to leave these out, or --seen-rows use to use them"
+            f"{uses}: {reason} had no part in the model. Give other rows, --seen-rows skip to "
+            "leave these out, or --seen-rows use to use them"
             + (", without the guarantee" if arguments.delta else "")
         )
-    had_part = torch.stack([opened.model.seen.among(name, hashes) for name in PURPOSES]).any(dim=0)
-    left = [row for row, seen in zip(rows, had_part.tolist()) if not seen]
-    if not left:
-        raise ConfigurationError(f"{_told(counts, len(rows))}: none is left; give other rows")
-    print(f"left out {len(rows) - len(left)} of {len(rows)} rows: {_told(counts, len(rows))}\n")
-    return left
+    used = torch.stack([opened.model.seen.among(name, hashes) for name in PURPOSES]).any(dim=0)
+    unused = [row for row, is_used in zip(rows, used.tolist()) if not is_used]
+    if not unused:
+        raise ConfigurationError(f"{uses}: none is left; give other rows")
+    print(f"left out {len(rows) - len(unused)} of {len(rows)} rows: {uses}\n")
+    return unused
 
 
-def _told(counts: Dict[str, int], rows: int) -> str:
-    used = [f"{count} to {VERBS[name]}" for name, count in counts.items() if count]
-    return f"of the {rows} rows of DATA were used: " + ", ".join(used)
+def _uses_in_words(counts: Dict[str, int], rows: int) -> str:
+    uses = [f"{count} to {VERBS[name]}" for name, count in counts.items() if count]
+    return f"of the {rows} rows of DATA were used: " + ", ".join(uses)
 
 
-def warn_if_seen(model: ExitClassifier, hashes: Tensor, consequences: Dict[str, str]) -> List[str]:
-    """Warn of rows that had a part in a model.
+def warn_of_used_rows(seen: SeenRows, hashes: Tensor, consequences: Dict[str, str]) -> List[str]:
+    """Warn of rows that were used to make a model.
 
     # Parameters
 
+    seen : `SeenRows`
+        The rows that the model remembers.
     hashes : `Tensor`
-        Fingerprints of the rows.
+        Fingerprints of the rows (see `row_hashes`).
     consequences : `Dict[str, str]`
-        For each of `PURPOSES` that matters, what follows.
+        For each of `PURPOSES` that matters: what the user should know or do.
 
     # Returns
 
@@ -83,7 +85,7 @@ def warn_if_seen(model: ExitClassifier, hashes: Tensor, consequences: Dict[str, 
     """
     warnings = []
     for name, consequence in consequences.items():
-        if overlap := model.seen.overlap(name, hashes):
+        if overlap := seen.overlap(name, hashes):
             warnings.append(
                 f"{overlap} of the {len(hashes)} rows were also used to {VERBS[name]}: "
                 f"{consequence}"
@@ -91,17 +93,25 @@ def warn_if_seen(model: ExitClassifier, hashes: Tensor, consequences: Dict[str, 
     return warn(warnings)
 
 
-def warn_of_choice(choice: Optional[Choice], now: Conditions, chosen_rows: int) -> List[str]:
-    """Warn if a setting was chosen for something else than what the model is now.
+def warn_of_stale_choice(
+    choice: Optional[Choice], conditions: Conditions, chosen_rows: int
+) -> List[str]:
+    """Warn if the policy's setting was chosen for a model that has changed since.
+
+    Call this after a change of the model.
 
     # Parameters
 
+    choice : `Choice`, optional
+        How the setting was chosen, if that was recorded.
+    conditions : `Conditions`
+        What the model is now.
     chosen_rows : `int`
-        How many rows are remembered as those it was chosen on: older versions wrote these alone.
-        Call this where something has changed.
+        How many rows are remembered as those that the setting was chosen on. Older versions
+        recorded nothing else.
     """
     if choice is not None:
-        problem = choice.problem(now)
+        problem = choice.problem(conditions)
         return warn([problem] if problem else [])
     if not chosen_rows:
         return []

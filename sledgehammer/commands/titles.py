@@ -1,4 +1,4 @@
-"""What the pictures call data and models: names, where users give paths."""
+"""Name data and models in the titles of pictures: users give paths, readers want names."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any, Dict
 from sledgehammer.dataset_readers.base import TransformerReader
 from sledgehammer.dataset_readers.holdout import split_path
 from sledgehammer.engine.manifest import is_engine
-from sledgehammer.model.archives import Opened, read_member
+from sledgehammer.model.archive_files import read_member
+from sledgehammer.model.archives import Opened
 
 DATASETS = {
     "SstReader": "SST",
@@ -19,20 +20,20 @@ DATASETS = {
 
 
 def picture_title(path: str, opened: Opened, data: str, rows: int, json_lines: bool) -> str:
-    """Name the dataset and the model in a line.
+    """Return a title of one line that names the dataset and the model.
 
     # Parameters
 
     path : `str`
-        Of the archive or of the exported model.
+        The archive or the exported model.
     opened : `Opened`
-        The same, opened.
+        The same model, opened.
     data : `str`
-        Where the rows came from.
+        Where the rows come from.
     rows : `int`
-        How many there were.
+        How many there are.
     json_lines : `bool`
-        Whether the data were such lines rather than files of the reader's dataset.
+        Whether the data are JSON lines rather than a file of the reader's dataset.
     """
     dataset = dataset_name(opened.reader, data, json_lines)
     layers = ", ".join(map(str, opened.model.exit_layers))
@@ -40,7 +41,7 @@ def picture_title(path: str, opened: Opened, data: str, rows: int, json_lines: b
 
 
 def dataset_name(reader: TransformerReader, data: str, json_lines: bool) -> str:
-    """Name a dataset after its reader, and the part of it after its file."""
+    """Return a dataset's name, after its reader, and that of the part, after its file."""
     file, part = split_path(data)
     stem = Path(file).name.split(".")[0]
     if part:
@@ -52,7 +53,7 @@ def dataset_name(reader: TransformerReader, data: str, json_lines: bool) -> str:
 
 
 def model_name(path: str) -> str:
-    """Name the transformer that was fine-tuned, as far as the archive tells."""
+    """Return the name of the fine-tuned transformer, or "transformer" if the config has none."""
     config: Dict[str, Any] = json.loads(
         Path(path, "config.json").read_text(encoding="utf-8")
         if is_engine(path)

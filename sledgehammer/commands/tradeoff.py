@@ -1,4 +1,4 @@
-"""`allennlp tradeoff`: the whole speed/accuracy curve, and a setting chosen from it."""
+"""Run `allennlp tradeoff`: show the whole speed/accuracy curve, and choose a setting from it."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common import Tqdm
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.analysis.all_exits import ExitOutputs, replay, run_all_exits
+from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits, tradeoff_of
 from sledgehammer.analysis.bootstrap import Band, accuracy_band
 from sledgehammer.analysis.plots import check_plot, plot_tradeoff
 from sledgehammer.analysis.tradeoff import Point, Tradeoff
@@ -22,7 +22,7 @@ from sledgehammer.commands.base import (
     parse_policy,
     write_json,
 )
-from sledgehammer.commands.seen_rows import add_seen_rows, allowed_rows, warn_if_seen
+from sledgehammer.commands.seen_rows import add_seen_rows, allowed_rows, warn_of_used_rows
 from sledgehammer.commands.titles import picture_title
 from sledgehammer.commands.tradeoff_choice import (
     Chosen,
@@ -35,7 +35,8 @@ from sledgehammer.commands.tradeoff_choice import (
 from sledgehammer.commands.tradeoff_report import print_curves, series, write_csv
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.export.changed import check_directory, write_with_choice
-from sledgehammer.model.archives import Opened, check_target, open_archive, write_changed
+from sledgehammer.model.archive_writing import check_target, write_changed
+from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.chosen_setting import choice_bytes
 from sledgehammer.model.fitted_rows import PURPOSES
@@ -46,10 +47,10 @@ from sledgehammer.support.files import check_writable
 
 @Subcommand.register("tradeoff")
 class TradeoffCommand(ArchiveCommand):
-    """Show what every threshold of an archive, or other setting, gives on some data; choose one.
+    """Show what every threshold (or other setting) of an archive gives on some data; choose one.
 
     All exits run once; the curve is computed from their outputs. "Random" stops as many rows at
-    each exit, drawn blindly; "oracle" stops every row at its earliest right exit.
+    each exit, but draws them blindly; "oracle" stops every row at the earliest exit that is right.
     """
 
     name = "tradeoff"
@@ -62,40 +63,46 @@ class TradeoffCommand(ArchiveCommand):
         curve = subparser.add_argument_group("the curve")
         curve.add_argument(
             "--thresholds", "--settings", type=float, nargs="+", metavar="T", dest="settings",
-            help="only these: thresholds, or values of what else the policy sweeps",
+            help="show only these thresholds, or values of the policy's own setting",
         )  # fmt: skip
-        curve.add_argument("--exact", action="store_true", help="every value that differs")
         curve.add_argument(
-            "--policy", metavar="JSON", help='not the archive\'s own: {"type": "patience"}'
+            "--exact", action="store_true", help="show every value at which an answer changes"
+        )
+        curve.add_argument(
+            "--policy", metavar="JSON", help='instead of the archive\'s own: {"type": "patience"}'
         )
         curve.add_argument("--output", type=Path, metavar="FILE.json|.csv", help="all figures")
         curve.add_argument("--plot", type=Path, metavar="FILE.png|.svg|.pdf|.html")
         curve.add_argument(
-            "--engine", metavar="DIR", help="run this exported model of ARCHIVE in its place"
+            "--engine", metavar="DIR", help="run this model, exported from ARCHIVE, in its place"
         )
         curve.add_argument(
             "--versus", action="append", default=[], metavar="ARCHIVE",
             help="another archive to draw into the plot (repeatable)",
         )  # fmt: skip
         curve.add_argument(
-            "--dtype", choices=sorted(DTYPES), help="compute in it; say what that changes"
+            "--dtype",
+            choices=sorted(DTYPES),
+            help="compute in this number format, and report what that changes",
         )
-        choice = subparser.add_argument_group("choosing a setting")
-        add_choice(choice)
-        add_seen_rows(choice)
-        choice.add_argument(
+        choosing = subparser.add_argument_group("choosing a setting")
+        add_choice(choosing)
+        add_seen_rows(choosing)
+        choosing.add_argument(
             "--write", type=Path, metavar="NEW",
-            help="an archive with the chosen setting; with --engine an exported model with it; not if "
-            "ARCHIVE is an exported model",
+            help="write an archive with the chosen setting, or with --engine an exported model; "
+            "ARCHIVE must not be an exported model itself",
         )  # fmt: skip
-        choice.add_argument("--force", action="store_true", help="overwrite NEW")
+        choosing.add_argument("--force", action="store_true", help="overwrite NEW")
 
     def run(self, arguments: argparse.Namespace) -> None:
         wish = checked_wish(arguments)
         _check_files(arguments)
         dtype = arguments.dtype
         if dtype and arguments.engine:
-            raise ConfigurationError("--dtype is for archives: an exported model has one precision")
+            raise ConfigurationError(
+                "--dtype is for archives: the precision of exported models is fixed"
+            )
         opened, rows, outputs = open_and_run(
             arguments,
             dtype="float32" if dtype else None,
@@ -107,16 +114,16 @@ class TradeoffCommand(ArchiveCommand):
         if dtype:
             outputs, changes = run_in_format(opened, rows, outputs, dtype, arguments.batch_size)
             print_changes(changes)
-        tradeoff = replay(opened, outputs)
+        tradeoff = tradeoff_of(opened, outputs)
         report = _report(arguments, opened, tradeoff, changes)
         print_curves(report)
-        flatter = "the figures flatter; use other rows"
-        warnings = warn_if_seen(opened.model, outputs.hashes, dict.fromkeys(PURPOSES, flatter))
+        seen = opened.model.seen
+        consequence = "the figures look better than they are; use other rows"
+        warnings = warn_of_used_rows(seen, outputs.hashes, dict.fromkeys(PURPOSES, consequence))
         report["warnings"] = warnings
         chosen = None
         if not wish.is_empty:
             curve = report["curves"]["policy"]
-            seen = opened.model.seen
             chosen = choose_point(tradeoff, curve, wish, arguments, seen, warnings)
             report["chosen"] = {
                 **chosen.point.figures(), "delta": arguments.delta,
@@ -134,7 +141,7 @@ def _report(
     arguments: argparse.Namespace, opened: Opened, tradeoff: Tradeoff, changes: Any
 ) -> Dict[str, Any]:
     curve = tradeoff.curve(_progress(_settings(arguments, tradeoff)))
-    others = {name: _other(name, arguments) for name in arguments.versus}
+    others = {archive: _other_curve(archive, arguments) for archive in arguments.versus}
     return {
         "archive": arguments.archive,
         "engine": arguments.engine,
@@ -170,7 +177,7 @@ def _check_files(arguments: argparse.Namespace) -> None:
 
 
 def _use_policy(arguments: argparse.Namespace, model: ExitClassifier) -> None:
-    """Have the model use the policy that was asked for, and check settings, before anything runs."""
+    """Give the model the requested policy and check all settings, before anything runs."""
     if arguments.policy:
         model.policy = parse_policy(arguments.policy)
     check_policy(arguments, model.policy)
@@ -190,11 +197,11 @@ def _progress(settings: List[float]) -> Iterable[float]:
     return Tqdm.tqdm(settings, "replaying", disable=len(settings) < 1000)
 
 
-def _other(name: str, arguments: argparse.Namespace) -> Tuple[List[Point], Band]:
-    """Return the curve of an archive to compare with; of one with a single exit, its one point."""
-    opened = open_archive(name, arguments.cuda_device)
+def _other_curve(archive: str, arguments: argparse.Namespace) -> Tuple[List[Point], Band]:
+    """Return the curve of an archive to compare with: one point if it has a single exit."""
+    opened = open_archive(archive, arguments.cuda_device)
     rows = read_rows(opened.reader, arguments.data, arguments.json_lines)
-    tradeoff = replay(
+    tradeoff = tradeoff_of(
         opened, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
     )
     curve = tradeoff.curve(tradeoff.grid() if len(tradeoff.exit_layers) > 1 else [tradeoff.full])
@@ -227,7 +234,7 @@ def _write_model(
     outputs: ExitOutputs,
     arguments: argparse.Namespace,
 ) -> None:
-    """Write what was run, the archive or the exported model, with the chosen setting."""
+    """Write a copy of what was run, archive or exported model, with the chosen setting."""
     model = opened.model
     model.policy = chosen.policy
     model.seen.threshold = outputs.hashes

@@ -1,4 +1,4 @@
-"""What `allennlp tradeoff` chooses, by the conditions on its command line."""
+"""Choose a setting for `allennlp tradeoff`, by the conditions on its command line."""
 
 import argparse
 import copy
@@ -15,7 +15,7 @@ from sledgehammer.policies import ConfidencePolicy, ExitPolicy
 
 
 class Chosen(NamedTuple):
-    """A point of the curve, and how to get it.
+    """Hold the chosen point of the curve, and how to get there.
 
     # Parameters
 
@@ -23,7 +23,7 @@ class Chosen(NamedTuple):
     policy : `ExitPolicy`
         With the chosen setting.
     delta : `float`, optional
-        The risk that was accepted, if something is guaranteed.
+        The probability that the guarantee fails; `None` if nothing is guaranteed.
     """
 
     point: Point
@@ -32,7 +32,7 @@ class Chosen(NamedTuple):
 
 
 class Goal(NamedTuple):
-    """What is to be guaranteed: a risk of at most `bound`, with a probability of 1 - `delta`."""
+    """Hold what to guarantee: a risk of at most `bound`, with probability 1 - `delta`."""
 
     risk: str
     bound: float
@@ -40,32 +40,35 @@ class Goal(NamedTuple):
     each_exit: bool
 
 
-def add_choice(choice: "argparse._ArgumentGroup") -> None:
-    """Add the options that choose a setting."""
-    choice.add_argument("--min-accuracy", type=float, metavar="A", help="such as 0.92")
-    choice.add_argument(
-        "--max-accuracy-drop", type=float, metavar="E", help="against the last exit, as 0.01"
+def add_choice(group: "argparse._ArgumentGroup") -> None:
+    """Add the options that choose a setting to a group of arguments."""
+    group.add_argument("--min-accuracy", type=float, metavar="A", help="such as 0.92")
+    group.add_argument(
+        "--max-accuracy-drop", type=float, metavar="E", help="against the last exit, such as 0.01"
     )
-    choice.add_argument(
-        "--max-inconsistency", type=float, metavar="E", help="answers not the last exit's"
+    group.add_argument(
+        "--max-inconsistency",
+        type=float,
+        metavar="E",
+        help="share of answers that differ from the last exit's",
     )
-    choice.add_argument("--min-speedup", type=float, metavar="S", help="layer speedup, as 3")
-    choice.add_argument(
+    group.add_argument("--min-speedup", type=float, metavar="S", help="layer speedup, such as 3")
+    group.add_argument(
         "--delta", type=float, metavar="D",
-        help="guarantee E: the true drop (or inconsistency) exceeds it with probability <= D",
+        help="guarantee E: the true drop (or inconsistency) exceeds E with probability at most D",
     )  # fmt: skip
-    choice.add_argument(
+    group.add_argument(
         "--each-exit", action="store_true",
-        help="guarantee E among the texts that each exit answers; a threshold an exit",
+        help="guarantee E among the texts of each exit, with a threshold for each exit",
     )  # fmt: skip
 
 
 def checked_wish(arguments: argparse.Namespace) -> Wish:
-    """Return the conditions of a command line.
+    """Return the conditions on the command line.
 
     # Raises
 
-    `ConfigurationError` for those that can't be, or not together.
+    `ConfigurationError` for conditions that are impossible, or contradict each other.
     """
     wish = Wish(
         arguments.min_accuracy,
@@ -93,12 +96,12 @@ def _check_guarantee(arguments: argparse.Namespace, wish: Wish) -> None:
     if len(bounds) != 1 or not 0 < bounds[0] < 1 or any(o is not None for o in others):
         raise ConfigurationError(
             "--delta guarantees either --max-accuracy-drop or --max-inconsistency (above 0, "
-            "below 1), and neither --min-accuracy nor --min-speedup beside it"
+            "below 1); leave out --min-accuracy and --min-speedup"
         )
     if arguments.exact:
         raise ConfigurationError(
-            "--exact takes its settings from the rows, and a guarantee needs some that were fixed "
-            "before: leave it out, or give --thresholds"
+            "--exact takes its settings from the rows, but a guarantee needs settings fixed before "
+            "the rows were seen: leave out --exact, or give --thresholds"
         )
     if arguments.each_exit and arguments.settings:
         raise ConfigurationError(
@@ -107,10 +110,10 @@ def _check_guarantee(arguments: argparse.Namespace, wish: Wish) -> None:
 
 
 def check_policy(arguments: argparse.Namespace, policy: ExitPolicy) -> None:
-    """Raise a `ConfigurationError` if the policy can't have what is wanted."""
+    """Raise a `ConfigurationError` for `--each-exit` with a policy that has no such thresholds."""
     if arguments.each_exit and not isinstance(policy, ConfidencePolicy):
         raise ConfigurationError(
-            f"--each-exit is for the policy 'confidence', not {policy.name!r}: add "
+            f"--each-exit needs the policy 'confidence', not {policy.name!r}: add "
             '--policy \'{"type": "confidence"}\''
         )
 
@@ -127,25 +130,26 @@ def choose_point(
 
     # Parameters
 
+    tradeoff : `Tradeoff`
+    curve : `List[Point]`
+        The points to choose from; those of a guarantee are searched for.
     seen : `SeenRows`
-        Of the model.
+        The rows that were used to make the model.
     warnings : `List[str]`
-        What was said of the rows: with any of it nothing is guaranteed.
+        Warnings about the rows. If there are any, nothing is guaranteed.
 
     # Raises
 
-    `ConfigurationError` if none will do.
+    `ConfigurationError` if no setting meets the conditions.
     """
     full = tradeoff.curve([tradeoff.full])[0]
     if arguments.delta is not None:
         goal = _goal(wish, arguments)
         point = _choose_safe(tradeoff, goal, arguments.settings)
-        print(
-            "\n"
-            + _sentence(tradeoff, goal, point.setting == tradeoff.full, seen, arguments, warnings)
-        )
+        is_full = point.setting == tradeoff.full
+        print(f"\n{_verdict(tradeoff, goal, is_full, seen, arguments, warnings)}")
     else:
-        point = _choose_fitting(tradeoff, curve, wish, full)
+        point = _choose_on_rows(tradeoff, curve, wish, full)
     print(
         f"\nchosen {point.name}: {point.shown}\n  accuracy {point.accuracy:.1%} (full model "
         f"{full.accuracy:.1%}), layer speedup {point.layer_speedup:.2f}x, "
@@ -155,23 +159,24 @@ def choose_point(
     return Chosen(point, _with_setting(tradeoff.policy, point), delta)
 
 
-def _choose_fitting(tradeoff: Tradeoff, curve: List[Point], wish: Wish, full: Point) -> Point:
+def _choose_on_rows(tradeoff: Tradeoff, curve: List[Point], wish: Wish, full: Point) -> Point:
     """Return the point that meets the conditions on these rows."""
     full_answers = tradeoff.predicted_at(tradeoff.full)
-    other = [0.0] * len(curve)
+    inconsistencies = [0.0] * len(curve)
     if wish.max_inconsistency is not None:
         answers = [tradeoff.predicted_at(cast(float, point.setting)) for point in curve]
-        other = [float((own != full_answers).double().mean()) for own in answers]
-    found = choose(curve, other, full, wish)
-    if found is None:
+        inconsistencies = [float((early != full_answers).double().mean()) for early in answers]
+    chosen = choose(curve, inconsistencies, full, wish)
+    if chosen is None:
         raise ConfigurationError(
-            f"no {full.name} gives that: accuracy goes up to {max(p.accuracy for p in curve):.1%}, "
+            f"no {full.name} meets these conditions: accuracy goes up to {max(p.accuracy for p in curve):.1%}, "
             f"layer speedup up to {max(p.layer_speedup for p in curve):.2f}x, not both at once"
         )
-    return found
+    return chosen
 
 
 def _goal(wish: Wish, arguments: argparse.Namespace) -> Goal:
+    """Return the guarantee that a wish with one bound asks for."""
     bounds = {
         "accuracy-drop": wish.max_accuracy_drop,
         "inconsistency": wish.max_inconsistency,
@@ -181,7 +186,7 @@ def _goal(wish: Wish, arguments: argparse.Namespace) -> Goal:
 
 
 def _choose_safe(tradeoff: Tradeoff, goal: Goal, settings: Optional[List[float]]) -> Point:
-    """Return the fastest point shown safe; the full model's if there is none."""
+    """Return the fastest point that is shown to be safe, or the full model's if none is."""
     if goal.each_exit:
         thresholds = safe_thresholds(tradeoff, goal.bound, goal.delta, goal.risk)
         if thresholds is not None:
@@ -193,7 +198,7 @@ def _choose_safe(tradeoff: Tradeoff, goal: Goal, settings: Optional[List[float]]
     return tradeoff.curve([tradeoff.full])[0]
 
 
-def _sentence(
+def _verdict(
     tradeoff: Tradeoff,
     goal: Goal,
     is_full: bool,
@@ -201,7 +206,7 @@ def _sentence(
     arguments: argparse.Namespace,
     warnings: List[str],
 ) -> str:
-    """Return what may be said of the setting that was chosen."""
+    """Return in words what is guaranteed of the chosen setting."""
     where = " among the texts that each exit answers" if goal.each_exit else ""
     if is_full:
         return (
@@ -212,18 +217,21 @@ def _sentence(
         )
     if warnings:
         return "Chosen as for a guarantee, but nothing is guaranteed: see the warnings."
-    drawn = "as these were"
+    condition = "as these were"
     if arguments.seen_rows == "skip":
-        drawn += ", texts that had a part in the model aside"
+        condition += ", texts that had a part in the model aside"
     if not seen.knows_training_rows:
-        drawn += "; if none of these trained the model, which it does not remember"
+        condition += (
+            "; the model does not remember its training rows: none of these may be among them"
+        )
     return (
         f"With probability at least {1 - goal.delta:g} the true {goal.risk}{where} is at most "
-        f"{goal.bound:g}, against {tradeoff.full_name} (for rows drawn {drawn})."
+        f"{goal.bound:g}, against {tradeoff.full_name} (for rows drawn {condition})."
     )
 
 
 def _with_setting(policy: ExitPolicy, point: Point) -> ExitPolicy:
+    """Return a copy of the policy with a point's setting, or its list of thresholds."""
     if isinstance(point.setting, list):
         cap = policy.max_exit_layer
         chosen: ExitPolicy = ConfidencePolicy(thresholds=point.setting, max_exit_layer=cap)
@@ -234,5 +242,5 @@ def _with_setting(policy: ExitPolicy, point: Point) -> ExitPolicy:
 
 
 def wanted(wish: Wish) -> Dict[str, float]:
-    """Return the conditions that there are, by name."""
+    """Return the conditions that a wish has, by name."""
     return {name: value for name, value in vars(wish).items() if value is not None}

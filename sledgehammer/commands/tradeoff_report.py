@@ -1,4 +1,4 @@
-"""Show a trade-off: tables, the series of a plot, CSV."""
+"""Show a trade-off as tables, as the series of a plot, and as CSV."""
 
 import csv
 from pathlib import Path
@@ -10,15 +10,16 @@ from sledgehammer.commands.base import print_table
 from sledgehammer.support.files import replacing
 
 TABLE_ROWS = 16
-"""About so many points of a curve are printed; files get all of them."""
+"""About how many points of a curve are printed; files get all of them."""
 
 
 def print_curves(report: Dict[str, Any]) -> None:
+    """Print the policy's curve, then single exits, the oracle and other archives."""
     curves = report["curves"]
-    chosen = _spread(curves["policy"])
-    points = [curves["policy"][i] for i in chosen]
+    positions = _spread(curves["policy"])
+    points = [curves["policy"][i] for i in positions]
     table = [_cells(p.name, f"{p.setting:.4g}", p) for p in points]
-    for cells, i in zip(table, chosen):
+    for cells, i in zip(table, positions):
         cells["random exits"] = f"{curves['random'][i].accuracy:.1%}"
     print_table(table)
     print()
@@ -40,13 +41,14 @@ def print_curves(report: Dict[str, Any]) -> None:
 
 
 def _spread(points: List[Point], count: int = TABLE_ROWS) -> List[int]:
-    """Positions of about `count` points, as far apart in layers as can be."""
+    """Return the positions of about `count` points, spread evenly over the mean layers."""
     if len(points) <= count:
         return list(range(len(points)))
     first, last = points[0].mean_layers, points[-1].mean_layers
-    wanted = [first + (last - first) * i / (count - 1) for i in range(count)]
+    targets = [first + (last - first) * i / (count - 1) for i in range(count)]
     nearest = {
-        min(range(len(points)), key=lambda i: abs(points[i].mean_layers - w)) for w in wanted
+        min(range(len(points)), key=lambda i: abs(points[i].mean_layers - target))
+        for target in targets
     }
     return sorted(nearest | {0, len(points) - 1})
 
@@ -66,7 +68,7 @@ def _cells(column: str, name: str, point: Point, shares: bool = True) -> Dict[st
 
 
 def series(report: Dict[str, Any]) -> List[Series]:
-    """Return what is drawn of a report: our curve, what it lies between, and other archives."""
+    """Return what a plot of a report shows: our curve, its references, and other archives."""
     curves, bands = report["curves"], report["bands"]
     exits = [f"layer {layer}" for layer in report["exit_layers"]]
     drawn = [
@@ -82,11 +84,12 @@ def series(report: Dict[str, Any]) -> List[Series]:
 
 
 def short_name(archive: str) -> str:
-    """The archive's folder, if it has AllenNLP's usual name in it."""
+    """Return an archive's folder if its file has AllenNLP's usual name, else its path."""
     return archive.removesuffix("/model.tar.gz")
 
 
 def write_csv(report: Dict[str, Any], target: Path) -> None:
+    """Write one row for each point of each curve."""
     rows = []
     for name, points in {**report["curves"], **report["versus"]}.items():
         for point in points:

@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.engine.manifest import MANIFEST, EngineError, is_engine, read, write
-from sledgehammer.model.archives import changed_config
+from sledgehammer.model.archive_writing import changed_config
 from sledgehammer.model.chosen_setting import choice_bytes
 from sledgehammer.policies import CHOICE, Choice
 from sledgehammer.support.files import no_folder_for, replacing_folder

@@ -24,13 +24,9 @@ from sledgehammer.export.segments import (
     token_inputs,
     walk,
 )
-from sledgehammer.model.archives import (
-    Opened,
-    changed_config,
-    copy_folder,
-    read_member,
-    weights_sha256,
-)
+from sledgehammer.model.archive_files import copy_folder, read_member, weights_sha256
+from sledgehammer.model.archive_writing import changed_config
+from sledgehammer.model.archives import Opened
 from sledgehammer.model.chosen_setting import choice_bytes
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.encoder import TokenTensors

@@ -1,4 +1,4 @@
-"""What a model's setting was chosen for: read with the model, and told when it no longer holds."""
+"""Read how a model's setting was chosen, and warn if the model has changed since."""
 
 import json
 import logging
@@ -17,12 +17,12 @@ Loaded = TypeVar("Loaded")
 
 
 def with_choice(model: Loaded, folder: Union[str, Path]) -> Loaded:
-    """Give a model the choice that lies beside its weights, and warn if it no longer stands.
+    """Give a model the choice stored beside its weights, and warn if it no longer holds.
 
     # Parameters
 
     model : `Any`
-        What is no `ExitClassifier` is left alone.
+        Left alone unless it is an `ExitClassifier`.
     folder : `Path`
         The folder of an extracted archive, or of an exported model.
 
@@ -32,30 +32,30 @@ def with_choice(model: Loaded, folder: Union[str, Path]) -> Loaded:
     """
     if isinstance(model, ExitClassifier):
         model.choice = read_choice(Path(folder))
-        warn_of_choice(model)
+        log_stale_choice(model)
     return model
 
 
 def read_choice(folder: Path) -> Optional[Choice]:
-    """Return the choice that lies in a folder, if there is one.
+    """Return the choice stored in a folder, if there is one.
 
     # Raises
 
     `ConfigurationError` if the file is damaged.
     """
     try:
-        text = (folder / CHOICE).read_text(encoding="utf-8")
+        stored = (folder / CHOICE).read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
     with configuration_errors():
-        content: Any = json.loads(text)
+        content: Any = json.loads(stored)
         if not isinstance(content, dict):
-            raise ConfigurationError(f"{CHOICE} is damaged: it holds no object")
+            raise ConfigurationError(f"{CHOICE} is damaged: it is not a JSON object")
         return Choice.of(content)
 
 
-def warn_of_choice(model: ExitClassifier) -> None:
-    """Warn if a model's setting was chosen for something else."""
+def log_stale_choice(model: ExitClassifier) -> None:
+    """Log a warning if a model's setting was chosen for something else."""
     if problem := model.choice_problem():
         logger.warning("%s", problem)
 

@@ -1,4 +1,4 @@
-"""Tells weights apart, in little time."""
+"""Tell weights apart, in little time."""
 
 import hashlib
 
@@ -6,11 +6,11 @@ import torch
 
 
 def fingerprint(model: torch.nn.Module) -> str:
-    """Return a text that is another one when a model's parameters are (buffers aside).
+    """Return a string that changes when a model's parameters change (buffers aside).
 
-    The bits of each parameter are summed as whole numbers, which runs at the speed of memory; the
-    sums are hashed with the names and shapes. It notices training and pruning. It is no protection
-    against somebody who makes other weights fit it.
+    The bits of each parameter are summed as integers, at the speed of memory, and the sums are
+    hashed with the names and shapes. That notices training and pruning, but does not protect
+    against somebody who crafts other weights with the same fingerprint.
     """
     digest = hashlib.blake2b(digest_size=16)
     for name, parameter in sorted(model.named_parameters()):

@@ -1,4 +1,4 @@
-"""Remembers which rows had a part in a model, so that nobody judges it by the same rows."""
+"""Remember which rows were used to make a model, so that nobody judges it by the same rows."""
 
 from typing import Any, Dict, List
 
@@ -11,24 +11,24 @@ __all__ = ["SeenRows", "row_hashes"]
 
 
 PURPOSES = ("weights", "temperatures", "threshold")
-"""What rows are remembered for, in the order in which a model comes about."""
+"""What rows are used for, in the order in which a model is made."""
 
 
 class SeenRows(torch.nn.Module):
-    """Fingerprints of the rows that had a part in a model.
+    """Hold fingerprints of the rows that were used to make a model.
 
-    They are buffers, so that weights and archives carry them; their lengths are those of the
-    data, and loading adopts what the weights hold. Weights without them load too.
+    They are buffers, so that weights and archives carry them. Their lengths depend on the data:
+    loading takes over the lengths in the weights. Weights without these buffers load too.
     """
 
     weights: Tensor
-    """Shape (texts,), int64: of the rows that the model was trained on, each text once."""
+    """Shape (texts,), int64: of the training rows, each text once."""
 
     temperatures: Tensor
-    """Shape (rows,), int64: of those that the temperatures were fitted on."""
+    """Shape (rows,), int64: of the rows that the temperatures were fitted on."""
 
     threshold: Tensor
-    """Shape (rows,), int64: of those that the policy's setting was chosen on."""
+    """Shape (rows,), int64: of the rows that the policy's setting was chosen on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,28 +38,28 @@ class SeenRows(torch.nn.Module):
 
     @property
     def knows_training_rows(self) -> bool:
-        """Whether the rows of the training were remembered: older versions did not."""
+        """Whether the training rows are known: older versions did not record them."""
         return len(self.weights) > 0
 
-    def among(self, used_for: str, rows: Tensor) -> Tensor:
-        """Return which of the given fingerprints `used_for` was fitted on: (rows,), bool, CPU."""
-        return torch.isin(rows.cpu(), getattr(self, used_for).cpu())
+    def among(self, purpose: str, hashes: Tensor) -> Tensor:
+        """Return which rows were used for one of `PURPOSES`: (rows,), bool, CPU."""
+        return torch.isin(hashes.cpu(), getattr(self, purpose).cpu())
 
-    def overlap(self, used_for: str, rows: Tensor) -> int:
-        """Return how many of the given fingerprints are among those `used_for` was fitted on."""
-        return int(self.among(used_for, rows).sum())
+    def overlap(self, purpose: str, hashes: Tensor) -> int:
+        """Return how many rows were used for one of `PURPOSES`."""
+        return int(self.among(purpose, hashes).sum())
 
-    def add_training_rows(self, rows: Tensor) -> None:
+    def add_training_rows(self, hashes: Tensor) -> None:
         """Remember that the weights have learned from these rows too."""
-        own = self.weights
-        self.weights = torch.unique(torch.cat([own.cpu(), rows.cpu()])).to(own.device)
+        device = self.weights.device
+        self.weights = torch.unique(torch.cat([self.weights.cpu(), hashes.cpu()])).to(device)
 
     def as_lists(self) -> Dict[str, List[int]]:
-        """Return all fingerprints as JSON can hold them."""
+        """Return all fingerprints by purpose, as JSON can hold them."""
         return {name: getattr(self, name).tolist() for name in PURPOSES}
 
     def _adopt(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
         for name in PURPOSES:
-            own = getattr(self, name)
-            stored = state_dict.setdefault(prefix + name, own)
-            setattr(self, name, own.new_empty(stored.shape))
+            buffer = getattr(self, name)
+            stored = state_dict.setdefault(prefix + name, buffer)
+            setattr(self, name, buffer.new_empty(stored.shape))

@@ -1,7 +1,7 @@
-"""What the exits did, as AllenNLP metrics.
+"""Measure what the exits did, as AllenNLP metrics.
 
-Counts are summed over the workers of a distributed run when a metric is reset, at the end of a
-pass; until then a worker reports its own.
+In a distributed run each worker reports its own counts until a metric is reset at the end of a
+pass; then the counts of all workers are summed.
 """
 
 from typing import Dict, Sequence
@@ -15,7 +15,7 @@ from sledgehammer.calibration import BINS, bin_counts, error_from_bins
 
 
 class AnswerStatistics(Metric):
-    """How right the answers are, where they were given, and what that cost.
+    """Measure how accurate the answers are, which exits gave them, and what that cost.
 
     # Parameters
 
@@ -31,7 +31,7 @@ class AnswerStatistics(Metric):
         self.reset()
 
     def reset(self) -> None:
-        # Answers and right answers per exit; the bins of the calibration error.
+        # Answers and correct answers of each exit; the bins of the calibration error.
         self._count = torch.zeros(len(self.exit_layers), dtype=torch.double)
         self._right = torch.zeros(len(self.exit_layers), dtype=torch.double)
         self._bins = torch.zeros(3, BINS, dtype=torch.double)
@@ -58,7 +58,7 @@ class AnswerStatistics(Metric):
         self._bins = self._bins.to(device) + torch.stack(bin_counts(confidence, correct))
 
     def get_metric(self, reset: bool = False) -> Dict[str, float]:
-        """`accuracy` and `layer_speedup`; with `reset` the details too (see `details`)."""
+        """Return `accuracy` and `layer_speedup`; with `reset` all of `details`."""
         if not reset:
             return self._summary()
         self._count, self._right = dist_reduce_sum(self._count), dist_reduce_sum(self._right)
@@ -68,11 +68,11 @@ class AnswerStatistics(Metric):
         return metrics
 
     def details(self) -> Dict[str, float]:
-        """All figures, from the counts of this worker.
+        """Return all figures, computed from this worker's counts; none before the first answer.
 
-        `accuracy`, `layer_speedup`, `mean_exit_layer`, `calibration_error` (expected, of the
-        answers given), and for each exit `share_at_exit_LAYER` and, if it gave an answer,
-        `accuracy_at_exit_LAYER`. Empty before the first answer.
+        They are `accuracy`, `layer_speedup`, `mean_exit_layer`, `calibration_error` (expected, of
+        the answers given), and for each exit `share_at_exit_LAYER` and, if it gave an answer,
+        `accuracy_at_exit_LAYER`.
         """
         metrics = self._summary()
         if not metrics:
@@ -102,7 +102,7 @@ class AnswerStatistics(Metric):
 
 
 class ExitAccuracy(Metric):
-    """Accuracy of every exit on all instances, for passes that run all exits.
+    """Measure every exit's accuracy on all instances, for passes that run all exits.
 
     # Parameters
 
@@ -121,14 +121,14 @@ class ExitAccuracy(Metric):
     def __call__(  # type: ignore[override]
         self, logits: Tensor, label: Tensor
     ) -> None:
-        """Count from logits of shape (rows, exits, labels) and labels of shape (rows,)."""
+        """Count correct answers, from logits (rows, exits, labels) and labels (rows,)."""
         logits, label = self.detach_tensors(logits, label)
         right = logits.argmax(dim=-1) == label[:, None]
         self._right = self._right.to(label.device) + right.sum(dim=0).double()
         self._count += len(label)
 
     def get_metric(self, reset: bool = False) -> Dict[str, float]:
-        """`mean_exit_accuracy`; with `reset` also `exit_LAYER_accuracy` for each exit."""
+        """Return `mean_exit_accuracy`; with `reset` also `exit_LAYER_accuracy` for each exit."""
         right, count = self._right, self._count
         if reset:
             right, count = dist_reduce_sum(right), dist_reduce_sum(count)

@@ -13,7 +13,7 @@ from allennlp.predictors import Predictor
 from sledgehammer.dataset_readers.base import Row, TransformerReader
 from sledgehammer.engine.lines import ANSWER_FIELDS, BYTE_ORDER_MARK, TRUNCATED, LineFormat, Tally
 from sledgehammer.model.base import ExitClassifier
-from sledgehammer.model.chosen_setting import warn_of_choice
+from sledgehammer.model.chosen_setting import log_stale_choice
 from sledgehammer.model.policy_config import configuration_errors
 from sledgehammer.policies import RowSettings
 
@@ -78,7 +78,7 @@ class SledgehammerPredictor(Predictor):
         if dtype is not None:
             model.use_number_format(dtype)
         if settings or dtype is not None:
-            warn_of_choice(model)
+            log_stale_choice(model)
         self._plain = model.policy
         self._in_stream = model.policy.in_stream()
         with configuration_errors():

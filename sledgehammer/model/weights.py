@@ -1,4 +1,4 @@
-"""Reading weights without running what a pickle may hold."""
+"""Read weights without running code that a pickle may hold."""
 
 import collections
 import io
@@ -14,26 +14,26 @@ from torch import Tensor
 
 _VERSION = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
 _HAS_SAFE_MODE = _VERSION >= (2, 6)
-"""Whether `torch.load` reads nothing but tensors unless told otherwise."""
+"""Whether `torch.load` by default reads nothing but tensors."""
 
 _ALLOWED = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
 }
-"""All that the pickle of a state dict names; storages are looked up by torch itself."""
+"""All that the pickle of a state dict may name; torch itself looks up storages."""
 
 
 class WeightsError(ValueError):
-    """A file holds no weights, or more than weights."""
+    """Raised for a file that holds no weights, or more than weights."""
 
 
 def read_weights(source: Union[Path, IO[bytes]]) -> Dict[str, Tensor]:
-    """Read a state dict on the CPU; nothing but tensors is made of what the file holds.
+    """Read a state dict onto the CPU, and make nothing but tensors of what the file holds.
 
     # Raises
 
-    `WeightsError` if the file is damaged or has something else in it.
+    `WeightsError` if the file is damaged or holds anything else.
     """
     try:
         if _HAS_SAFE_MODE:
@@ -43,12 +43,12 @@ def read_weights(source: Union[Path, IO[bytes]]) -> Dict[str, Tensor]:
             state = torch.load(source, map_location="cpu", pickle_module=_tensors_only())
     except WeightsError:
         raise
-    # Damaged files make torch and pickle raise nearly anything.
+    # A damaged file can make torch and pickle raise nearly anything.
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        told = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(f"no weights, or damaged: {told}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"no weights, or damaged: {reason}") from error
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
     ):
@@ -57,10 +57,10 @@ def read_weights(source: Union[Path, IO[bytes]]) -> Dict[str, Tensor]:
 
 
 def check_weights(file: Path) -> None:
-    """Raise a `WeightsError` where AllenNLP would run what a weights file holds.
+    """Raise a `WeightsError` if a weights file holds code that AllenNLP would run.
 
-    It leaves reading to `torch.load`, which is safe by itself from 2.6 on. Of older versions the
-    file is read here first, in a safe way.
+    AllenNLP reads weights with `torch.load`, which is safe from torch 2.6 on. For older versions
+    this function reads the file first, safely.
     """
     forced = os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "0").lower() in (
         "1", "y", "yes", "true",
@@ -70,6 +70,7 @@ def check_weights(file: Path) -> None:
 
 
 def write_weights(state: Dict[str, Tensor]) -> bytes:
+    """Return the content of a file that `read_weights` reads."""
     content = io.BytesIO()
     torch.save(state, content)
     return content.getvalue()
@@ -84,7 +85,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _tensors_only() -> types.ModuleType:
-    """Return what `torch.load` takes for the module `pickle`."""
+    """Return a stand-in for the module `pickle`, for `torch.load`."""
     module = types.ModuleType("tensors_only")
     module.Unpickler = _Unpickler  # type: ignore[attr-defined]
     module.load = lambda file, **options: _Unpickler(file, **options).load()  # type: ignore[attr-defined]
@@ -92,10 +93,10 @@ def _tensors_only() -> types.ModuleType:
 
 
 def _check_is_zip_of_tensors(source: Union[Path, IO[bytes]]) -> None:
-    """Refuse TorchScript, which `torch.load` of old versions would run, and older formats."""
+    """Refuse TorchScript, which old versions of `torch.load` run, and formats before zip files."""
     with zipfile.ZipFile(source) as archive:
         names = [name.rsplit("/", 1)[-1].lower() for name in archive.namelist()]
     if names.count("data.pkl") != 1 or "constants.pkl" in names:
-        raise WeightsError("no weights: a program, or of an old format")
+        raise WeightsError("no weights: a TorchScript program, or an old file format")
     if not isinstance(source, Path):
         source.seek(0)

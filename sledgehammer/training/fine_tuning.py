@@ -12,7 +12,7 @@ from allennlp.training import Trainer
 from allennlp.training.callbacks import TrainerCallback
 
 from sledgehammer.dataset_readers.base import TOKENISED_TOGETHER, Row, TransformerReader
-from sledgehammer.model.archives import copy_folder
+from sledgehammer.model.archive_files import copy_folder
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.pretrained import SNAPSHOT
 from sledgehammer.objectives import ExitObjective

@@ -16,7 +16,7 @@ def test_nothing_changes_against_itself() -> None:
     assert (same.accuracy, same.accuracy_change) == (0.75, 0.0)
 
 
-def test_every_change_is_told() -> None:
+def test_every_change_is_reported() -> None:
     other = Answers(
         torch.tensor([0, 1, 1, 1]), torch.tensor([[0.8, 0.2], [0.6, 0.4], [0.6, 0.4], [0.4, 0.6]])
     )

@@ -1,4 +1,4 @@
-"""One pass with all exits over rows from a reader or from JSON lines."""
+"""Test one pass with all exits over rows from a reader or from JSON lines."""
 
 import json
 from pathlib import Path

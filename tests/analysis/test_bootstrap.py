@@ -10,7 +10,7 @@ from tests.analysis.test_tradeoff import random_tradeoff
 
 @pytest.mark.parametrize("together", [1 << 24, 5000])
 def test_intervals_of_proportions(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bootstrap, "_TOGETHER", together)
+    monkeypatch.setattr(bootstrap, "_AT_ONCE", together)
     rows = 400
     values = np.arange(rows) < rows * np.array([[0.5], [0.9], [1.0]])
     low, high = percentile_interval(values, resamples=4000)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from torch import Tensor
 
-from sledgehammer.analysis.all_exits import replay, run_all_exits
+from sledgehammer.analysis.all_exits import run_all_exits, tradeoff_of
 from sledgehammer.analysis.tradeoff import Point, Tradeoff
 from sledgehammer.dataset_readers import SstReader
 from sledgehammer.dataset_readers.base import token_batches
@@ -119,7 +119,7 @@ def test_the_curve_is_what_the_model_really_does(
     """Early exit, in batches, against the replay of one pass with all exits."""
     model: MultiExitClassifier = load(tiny_archive.parent)
     rows = read_rows(sst_reader, str(FIXTURES / "sst/train.txt"))
-    tradeoff = replay(Opened(model, sst_reader), run_all_exits(model, sst_reader, rows))
+    tradeoff = tradeoff_of(Opened(model, sst_reader), run_all_exits(model, sst_reader, rows))
     (point,) = tradeoff.curve([threshold])
     model.policy.threshold = threshold
     layers = []

@@ -31,7 +31,7 @@ def test_what_changes_is_reported(
     assert 0 < full["probability_difference"] < 0.05
     assert full["accuracy"] == found["curves"]["policy"][-1]["accuracy"]
     printed = capsys.readouterr().out
-    assert "computed in bfloat16; against float32" in printed and "same exit" in printed
+    assert "computed in bfloat16, compared with float32" in printed and "same exit" in printed
     assert open_archive(str(target)).model.runner.dtype == "bfloat16"  # type: ignore[union-attr]
 
 

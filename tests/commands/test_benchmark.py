@@ -10,7 +10,7 @@ from allennlp.common.checks import ConfigurationError
 from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.benchmark.contenders import Contender, open_contender
 from sledgehammer.commands.benchmark import BenchmarkCommand
-from sledgehammer.commands.benchmark_choice import read_parts, seen_row_warnings
+from sledgehammer.commands.benchmark_choice import read_parts, used_row_warnings
 from sledgehammer.commands.benchmark_contenders import choose_rivals, name_points
 from sledgehammer.commands.export import ExportCommand
 from sledgehammer.dataset_readers import SstReader
@@ -45,7 +45,7 @@ def test_an_engine_against_its_rivals(
         directory, DEV, "--thresholds", "0.6", "--eager", "--cut", "--onnx-int8", *FEW,
         "--output", report, "--plot", figure,
     )  # fmt: skip
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     content = json.loads(report.read_text())
     names = [
         "mine at 0.6",
@@ -59,8 +59,8 @@ def test_an_engine_against_its_rivals(
         c["path"] for c in content["contenders"].values() if c["name"].startswith("full, o")
     ]
     assert exported and set(exported) == {"(exported for this run)"}
-    assert all(name in told for name in names)
-    assert content["machine"]["libraries"]["onnxruntime"] in told
+    assert all(name in printed for name in names)
+    assert content["machine"]["libraries"]["onnxruntime"] in printed
     assert {(r["threads"], r["batch_size"]) for r in content["results"]} == {(1, 1), (1, 2)}
     assert content["answers"]["mine at 0.6"]["threshold"] == 0.6
     assert figure.stat().st_size > 1000
@@ -115,9 +115,9 @@ def test_overrides_reach_the_processes_that_are_timed(
         overrides
     }
     assert content["choose_on"] is None, "the settings were given"
-    told = capsys.readouterr().out
-    assert "thresholds chosen on" not in told
-    assert f"{name} at 3" in told
+    printed = capsys.readouterr().out
+    assert "thresholds chosen on" not in printed
+    assert f"{name} at 3" in printed
     monkeypatch.setattr("torch.set_num_threads", lambda threads: None)
     with torch.no_grad():  # which the process of a contender stays in
         contender = open_contender(Contender(**content["contenders"][f"{name} at 3"]), 1)
@@ -125,7 +125,7 @@ def test_overrides_reach_the_processes_that_are_timed(
     assert contender.lengths([["word " * 30]]) == [8]
 
 
-def test_models_of_one_name_are_told_apart(tiny_archive: Path, tmp_path: Path) -> None:
+def test_models_of_one_name_get_different_names(tiny_archive: Path, tmp_path: Path) -> None:
     paths = []
     for folder in ("march", "april"):
         (tmp_path / folder / "model").mkdir(parents=True)
@@ -159,11 +159,11 @@ def test_the_standard_baseline_and_its_accuracy(
     (name,) = content["rival_answers"]
     assert name == "standard, eager" and content["rival_answers"][name]["mean_layers"] == 4
     assert name in {r["contender"] for r in content["results"]}
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     accuracy = content["rival_answers"][name]["accuracy"]
-    assert f"standard, eager |      {accuracy:.1%}" in told
-    assert told.index(" mean |") < told.index(" p50 |") < told.index(" p95 |")
-    assert told.index("ratio of means") < told.index("ratio of p50s")
+    assert f"standard, eager |      {accuracy:.1%}" in printed
+    assert printed.index(" mean |") < printed.index(" p50 |") < printed.index(" p95 |")
+    assert printed.index("ratio of means") < printed.index("ratio of p50s")
 
 
 def arguments(*given: str) -> argparse.Namespace:
@@ -191,37 +191,37 @@ def test_thresholds_are_never_chosen_on_rows_reported_on(
         read_parts(arguments(str(data)), sst_reader)
 
 
-def test_rows_that_had_a_part_in_the_model_are_pointed_out(
+def test_rows_used_to_make_the_model_cause_warnings(
     tiny_archive: Path, sst_reader: SstReader, capsys: pytest.CaptureFixture[str]
 ) -> None:
     opened = {"mine": open_archive(str(tiny_archive))}
-    for data, more, told in (
+    for data, options, beginning in (
         (TRAIN, ["--choose-on", HELD_OUT], "9 of the 9 rows were also used to train the model"),
         (DEV, ["--thresholds", "0.5"], "5 of the 5 rows were also used to fit the temperatures"),
         (HELD_OUT, ["--choose-on", HELD_OUT], "9 of the 9 rows are also in"),
     ):
-        asked = arguments(data, *more)
-        (warning,) = seen_row_warnings(opened, read_parts(asked, sst_reader), asked)
-        assert warning.startswith(told)
+        parsed = arguments(data, *options)
+        (warning,) = used_row_warnings(opened, read_parts(parsed, sst_reader), parsed)
+        assert warning.startswith(beginning)
         assert f"warning: {warning}" in capsys.readouterr().err
-    asked = arguments(HELD_OUT)
-    assert seen_row_warnings(opened, read_parts(asked, sst_reader), asked) == []
+    parsed = arguments(HELD_OUT)
+    assert used_row_warnings(opened, read_parts(parsed, sst_reader), parsed) == []
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--standard", "{archive}"], "is no standard baseline"),
+        (["--standard", "{archive}"], "is not a standard baseline"),
         (["--engine", "{archive}"], "is given twice"),
         (["--engine", "{folder}"], "is given twice"),
-        (["--engine", "{engine}", "--overrides", "{}"], "--overrides cannot reach"),
-        (["--cuda-device", "99"], "--cuda-device 99: there are"),
+        (["--engine", "{engine}", "--overrides", "{}"], "--overrides does not apply to"),
+        (["--cuda-device", "99"], "--cuda-device 99: this machine has"),
         (["--thresholds", "2"], "between 0 and 1"),
         (["--output", "speed.txt"], ".json"),
         (["--max-accuracy-drop", "2"], "--max-accuracy-drop"),
     ],
 )
-def test_mistakes_are_told_before_anything_runs(
+def test_mistakes_are_reported_before_anything_runs(
     tiny_archive: Path,
     tiny_engine: Path,
     capsys: pytest.CaptureFixture[str],
@@ -249,16 +249,16 @@ def test_an_engine_does_not_run_on_a_gpu(
 
 
 def test_the_gpu_reaches_the_processes_that_are_timed(tiny_archive: Path) -> None:
-    """Without a GPU nothing more can be seen than that they are told."""
+    """Check only the contenders' settings: without a GPU nothing can run on one."""
     parser = argparse.ArgumentParser()
     BenchmarkCommand().add_subparser(parser.add_subparsers())
-    told = parser.parse_args(
+    parsed = parser.parse_args(
         ["benchmark", str(tiny_archive), DEV, "--all-rivals", "--cuda-device", "0"]
     )
     point = Point(0.5, 0.8, 0.8, 1.0, 6.0, 0.02, {0: 1.0})
-    rivals, missing = choose_rivals(told, str(tiny_archive), [], Path())
-    assert {c.cuda_device for c in [*name_points({str(tiny_archive): [point]}, told), *rivals]} == {
-        0
-    }
+    rivals, missing = choose_rivals(parsed, str(tiny_archive), [], Path())
+    assert {
+        c.cuda_device for c in [*name_points({str(tiny_archive): [point]}, parsed), *rivals]
+    } == {0}
     assert missing["onnx-int8"] == missing["openvino-bf16"] == "exported models run on the CPU"
     assert "give --standard ARCHIVE" in missing["standard"]

@@ -109,7 +109,7 @@ def test_a_temperature_at_a_bound_is_warned_of(
         (["{archive}", TRAIN, "-o", "{tmp}/new.tar.gz", "--report", "x"], "must end in one of"),
     ],
 )
-def test_mistakes_are_told_in_a_line_and_nothing_is_written(
+def test_mistakes_end_in_one_line_and_write_nothing(
     tiny_archive: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,

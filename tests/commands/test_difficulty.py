@@ -59,7 +59,7 @@ def test_labels_are_not_needed(
         (["--json-lines", "--output", "{tmp}/ranked.jsonl"], "train.txt, line 1: not JSON"),
     ],
 )
-def test_mistakes_are_told_in_a_line_and_nothing_is_written(
+def test_mistakes_end_in_one_line_and_write_nothing(
     tiny_archive: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,

@@ -1,4 +1,4 @@
-"""What the system refuses ends every command in one line, with nothing left behind."""
+"""Test that commands end in one line and leave nothing when the system refuses something."""
 
 import os
 import resource
@@ -15,7 +15,7 @@ from allennlp.commands.subcommand import Subcommand
 
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.difficulty import Difficulty
-from sledgehammer.commands.errors import told_in_a_line
+from sledgehammer.commands.errors import one_line_errors
 from sledgehammer.commands.export import ExportCommand
 from sledgehammer.commands.prune import Prune
 from sledgehammer.commands.tradeoff import TradeoffCommand
@@ -71,13 +71,13 @@ def full(make: Callable[..., Any]) -> Callable[..., Any]:
     return limited
 
 
-def test_mistakes_of_ours_keep_their_traceback() -> None:
-    with pytest.raises(RuntimeError, match="a mistake"), told_in_a_line("prog"):
+def test_our_bugs_keep_their_traceback() -> None:
+    with pytest.raises(RuntimeError, match="a mistake"), one_line_errors("prog"):
         raise RuntimeError("a mistake")
 
 
-def test_a_cause_that_the_system_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit), told_in_a_line("prog"):
+def test_the_systems_reason_beneath_a_librarys_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), one_line_errors("prog"):
         try:
             raise OSError(28, "No space left on device", "out.th")
         except OSError as error:
@@ -89,7 +89,7 @@ def test_a_cause_that_the_system_told(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_stream_that_is_ended_keeps_its_answers(
     tiny_engine: Path, tmp_path: Path, number: int, code: int
 ) -> None:
-    """Standard output has what was answered; the file is as it was."""
+    """Check that standard output has the answers so far and the file is untouched."""
     (tmp_path / "out.jsonl").write_text("old")
     process = subprocess.Popen(
         [sys.executable, "-m", "sledgehammer", "predict", str(tiny_engine), "-",

@@ -33,14 +33,14 @@ def test_an_export_answers(tiny_archive: Path, tmp_path: Path) -> None:
     assert sum(answer["probs"].values()) == pytest.approx(1.0)
 
 
-def test_what_int8_changes_is_told_and_kept(
+def test_what_int8_changes_is_printed_and_stored(
     tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tiny_archive, tmp_path / "int8", "--precision", "int8", "--verify", DEV)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     kept = json.loads((tmp_path / "int8/verification.json").read_text())
-    assert f"{kept['labels']:.2%}" in told
-    assert f"{kept['exits']:.2%}" in told
+    assert f"{kept['labels']:.2%}" in printed
+    assert f"{kept['exits']:.2%}" in printed
     assert kept["rows"] == 5
     assert 0 < kept["probability_difference"] < 0.2
     assert kept["accuracy_change"] == pytest.approx(
@@ -51,18 +51,18 @@ def test_what_int8_changes_is_told_and_kept(
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-dynamic"])
-def test_whether_neighbours_change_an_answer_is_told(
+def test_whether_neighbours_change_an_answer_is_printed(
     tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], precision: str
 ) -> None:
     run(tiny_archive, tmp_path / "engine", "--precision", precision, "--verify", DEV)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     verification = json.loads((tmp_path / "engine/verification.json").read_text())
     kept = verification["alone_against_batches"]
     assert kept["batches"] == 200 and kept["rows"] > 200
     if precision == "int8":
         assert (kept["labels"], kept["exits"], kept["probabilities"]) == (0, 0, 0)
         assert kept["probability_difference"] < 1e-5
-        assert "a text's answer is its own" in told
+        assert "a text's answer does not depend on its neighbours" in printed
     else:
         assert kept["probability_difference"] > 1e-4
         assert engine.load(tmp_path / "engine").manifest.activation_scales == "batch"
@@ -129,7 +129,7 @@ def test_temperatures_are_fitted_to_the_exported_exits(tiny_archive: Path, tmp_p
         (["--verify", "nowhere.txt"], "nowhere.txt"),
     ],
 )
-def test_mistakes_are_told_in_a_line_and_nothing_is_written(
+def test_mistakes_end_in_one_line_and_write_nothing(
     tiny_archive: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -169,27 +169,27 @@ def test_an_export_of_an_export_is_refused(
 
 
 @pytest.mark.parametrize(
-    "interruption, told", [(KeyboardInterrupt, SystemExit), (RuntimeError, RuntimeError)]
+    "interruption, raised", [(KeyboardInterrupt, SystemExit), (RuntimeError, RuntimeError)]
 )
 def test_an_interrupted_export_leaves_nothing(
     tiny_archive: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     interruption: Any,
-    told: Any,
+    raised: Any,
 ) -> None:
-    """The old engine stays, and no half one beside it."""
+    """Check that the old engine stays, with no unfinished one beside it."""
     target = tmp_path / "engine"
     run(tiny_archive, target)
     before = (target / "engine.json").read_bytes()
 
-    def half(*given: Any) -> None:
-        folder: Path = given[3]
+    def half(*arguments: Any) -> None:
+        folder: Path = arguments[3]
         (folder / "segments").mkdir()
         raise interruption
 
     monkeypatch.setattr(module, "export", half)
-    with pytest.raises(told) as caught:
+    with pytest.raises(raised) as caught:
         run(tiny_archive, target, "--force")
     assert getattr(caught.value, "code", 130) == 130
     assert [path.name for path in tmp_path.iterdir()] == ["engine"]
@@ -208,12 +208,12 @@ def test_an_export_carries_the_rows_and_the_choice(
     assert opened.model.choice is not None and opened.model.choice_problem() is None
     assert opened.model.seen.as_lists() == open_archive(str(chosen)).model.seen.as_lists()
     assert len(opened.model.seen.weights) == 9
-    for name, more, told in (
+    for name, options, change in (
         ("int8", ["--precision", "int8"], "the number format float32, not onnx int8"),
         ("new", ["--recalibrate", TRAIN, "--few-rows"], "other temperatures"),
     ):
-        run(chosen, tmp_path / name, *more)
-        message = f"with {told}: the choice no longer stands, and its guarantee"
+        run(chosen, tmp_path / name, *options)
+        message = f"with {change}: the choice no longer stands, and its guarantee"
         assert message in capsys.readouterr().err
         caplog.clear()
         kept = open_archive(str(tmp_path / name)).model

@@ -254,7 +254,7 @@ def test_json_lines_and_a_callback_that_nobody_knows(
         ),
     ],
 )  # fmt: skip
-def test_mistakes_are_told_in_a_line_and_nothing_is_written(
+def test_mistakes_end_in_one_line_and_write_nothing(
     tiny_archive: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,
@@ -285,4 +285,4 @@ def test_exported_models_are_refused(
     tiny_engine: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     arguments = [str(tiny_engine), TRAIN, "-o", str(tmp_path / "new"), *HALF]
-    assert "exported already" in refused(Prune(), capsys, *arguments)
+    assert "is an exported model" in refused(Prune(), capsys, *arguments)

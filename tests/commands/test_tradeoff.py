@@ -8,11 +8,12 @@ from typing import Any, Dict
 import pytest
 import torch
 
-from sledgehammer.analysis.all_exits import replayed, run_all_exits
+from sledgehammer.analysis.all_exits import replayed_answers, run_all_exits
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.tradeoff import TradeoffCommand
 from sledgehammer.dataset_readers.json_lines import read_rows
-from sledgehammer.model.archives import open_archive, write_changed
+from sledgehammer.model.archive_writing import write_changed
+from sledgehammer.model.archives import open_archive
 from tests.cli import allennlp, refused, run_command
 from tests.conftest import FIXTURES
 from tests.tiny_training import DEV
@@ -149,7 +150,7 @@ def test_a_guarantee_for_another_policy(tiny_archive: Path, tmp_path: Path) -> N
     assert 0 <= found["speed"] <= 1 and found["delta"] == 0.5
 
 
-def test_rows_used_twice_are_pointed_out(
+def test_rows_used_twice_cause_warnings(
     tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for data, told in (
@@ -218,7 +219,7 @@ def test_an_archive_that_does_not_know_its_rows_says_so(
     old = tmp_path / "old.tar.gz"
     write_changed(str(tiny_archive), old, {"seen.weights": torch.zeros(0, dtype=torch.long)})
     tradeoff(old, HELD_OUT, "--max-inconsistency", 0.9, "--delta", 0.5)
-    assert "if none of these trained the model, which it does not remember" in (
+    assert "the model does not remember its training rows: none of these may be among them" in (
         capsys.readouterr().out
     )
 
@@ -264,7 +265,7 @@ def test_a_threshold_an_exit_goes_through_archives_engines_and_replays(
     assert opened.model.policy.config() == {"type": "confidence", "thresholds": found["thresholds"]}
     assert opened.model.choice_problem() is None
     outputs = run_all_exits(opened.model, opened.reader, read_rows(opened.reader, str(many)))
-    exits = replayed(opened.model, outputs).exit
+    exits = replayed_answers(opened.model, outputs).exit
     layers = torch.tensor(opened.model.exit_layers)[exits] + 1
     assert layers.double().mean() == pytest.approx(found["mean_layers"])
     tradeoff(target, many, "--thresholds", 0.5)
@@ -275,7 +276,7 @@ def test_a_threshold_an_exit_goes_through_archives_engines_and_replays(
     [
         (["--max-accuracy-drop", "0.1", "--each-exit"], "--each-exit is a guarantee"),
         (["--policy", '{"type": "patience"}', "--max-accuracy-drop", "0.1", "--delta", "0.1",
-          "--each-exit"], "--each-exit is for the policy 'confidence'"),
+          "--each-exit"], "--each-exit needs the policy 'confidence'"),
         (["--thresholds", "0.5", "--max-accuracy-drop", "0.1", "--delta", "0.1", "--each-exit"],
          "leave out --thresholds"),
     ],
@@ -298,8 +299,8 @@ def test_a_choice_no_longer_stands_when_something_changes(
     assert open_archive(str(tiny_archive)).model.choice is None
     assert "no longer stands" not in caplog.text
     run_command(Calibrate(), str(chosen), TRAIN, "-o", str(calibrated), "--few-rows")
-    told = capsys.readouterr().err
-    assert "with other temperatures: the choice no longer stands, and its guarantee" in told
+    printed = capsys.readouterr().err
+    assert "with other temperatures: the choice no longer stands, and its guarantee" in printed
     open_archive(str(calibrated))
     assert "with other temperatures" in caplog.text
     caplog.clear()
@@ -330,7 +331,7 @@ def test_no_threshold_is_safe_on_ten_rows(
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--min-accuracy", "0.9", "--min-speedup", "4.1"], "no threshold gives that"),
+        (["--min-accuracy", "0.9", "--min-speedup", "4.1"], "no threshold meets these conditions"),
         (["--write", "{tmp}/new.tar.gz"], "--write needs a condition"),
         (["--delta", "0.1"], "--delta guarantees either"),
         (["--delta", "2", "--max-accuracy-drop", "0.1"], "--delta must be between 0 and 1"),
@@ -346,7 +347,7 @@ def test_no_threshold_is_safe_on_ten_rows(
         (["--min-speedup", "1", "--write", "{tmp}/there"], "exists: give another name"),
     ],
 )
-def test_mistakes_are_told_in_a_line_and_nothing_is_written(
+def test_mistakes_end_in_one_line_and_write_nothing(
     tiny_archive: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture,

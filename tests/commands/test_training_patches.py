@@ -80,7 +80,7 @@ def test_checkpoints_stay_and_are_mended(
         with pytest.raises(SystemExit):
             train(run, "-o", '{"trainer.num_epochs": 2}')
     errors = capsys.readouterr().err
-    assert "--recover goes on from the last one" in errors
+    assert "--recover continues from the last one" in errors
     assert errors.splitlines()[-1] == "allennlp train: error: No space left on device"
     latest = max(run.glob("model_state_*"))
     latest.write_bytes(latest.read_bytes()[:1000])

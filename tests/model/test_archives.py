@@ -1,4 +1,4 @@
-"""Opening archives, and writing changed copies."""
+"""Test opening archives and writing changed copies."""
 
 import io
 import json
@@ -14,8 +14,10 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.models import BasicClassifier
 
-from sledgehammer.model import archives
-from sledgehammer.model.archives import archive_file, check_target, open_archive, write_changed
+from sledgehammer.model import archive_writing, archives
+from sledgehammer.model.archive_files import archive_file
+from sledgehammer.model.archive_writing import check_target, write_changed
+from sledgehammer.model.archives import open_archive
 from sledgehammer.support import tars
 
 
@@ -55,7 +57,7 @@ def test_an_interrupted_write_leaves_nothing(
     def interrupt(*_: Any) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(archives, "_changed_weights", interrupt)
+    monkeypatch.setattr(archive_writing, "_changed_weights", interrupt)
     with pytest.raises(KeyboardInterrupt):
         write_changed(str(tiny_archive), tmp_path / "new.tar.gz", {})
     assert list(tmp_path.iterdir()) == []
@@ -82,7 +84,7 @@ def test_archives_that_can_not_be_opened(tiny_archive: Path, tmp_path: Path) -> 
         open_archive(str(tmp_path))
     for content in (b"no archive", tiny_archive.read_bytes()[:5000]):
         (tmp_path / "broken.tar.gz").write_bytes(content)
-        with pytest.raises(ConfigurationError, match="is no AllenNLP archive, or damaged"):
+        with pytest.raises(ConfigurationError, match="is not an AllenNLP archive, or is damaged"):
             open_archive(str(tmp_path / "broken.tar.gz"))
     assert archive_file(str(tiny_archive.parent)) == tiny_archive
 
@@ -169,7 +171,9 @@ BROKEN: Dict[str, Tuple[str, Callable[[bytes], bytes]]] = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_damage_in_a_good_tar_is_one_line(tiny_archive: Path, tmp_path: Path, kind: str) -> None:
     path = rebuilt(tiny_archive, tmp_path / "broken.tar.gz", *BROKEN[kind])
-    with pytest.raises(ConfigurationError, match="cannot load|is no AllenNLP archive") as caught:
+    with pytest.raises(
+        ConfigurationError, match="cannot load|is not an AllenNLP archive"
+    ) as caught:
         open_archive(path)
     assert "\n" not in caught.value.message and path in caught.value.message
 

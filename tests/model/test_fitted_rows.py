@@ -1,4 +1,4 @@
-"""Fingerprints of rows, and their way through weights and training."""
+"""Test the fingerprints of rows, and that weights and training carry them."""
 
 from pathlib import Path
 

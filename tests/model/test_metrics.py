@@ -1,4 +1,4 @@
-"""What the exits did, counted."""
+"""Test the counts of what the exits did."""
 
 import pytest
 import torch

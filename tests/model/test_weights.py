@@ -1,4 +1,4 @@
-"""Weights are read without running what a pickle may hold."""
+"""Test that reading weights runs no code that a pickle may hold."""
 
 import io
 import os
@@ -67,7 +67,7 @@ def test_code_is_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("either_torch")
 @pytest.mark.parametrize("content", [b"", b"garbage", b"PK\x03\x04", b"\x80\x02}"])
-def test_damage_is_told(tmp_path: Path, content: bytes) -> None:
+def test_damage_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "w.th").write_bytes(content)
     with pytest.raises(WeightsError, match="^no weights"):
         read_weights(tmp_path / "w.th")
@@ -91,7 +91,7 @@ def test_programs_and_doubles_are_refused_where_torch_would_take_them(
         path.write_bytes(content)
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(name, b"x")
-        with pytest.raises(WeightsError, match="a program, or of an old format"):
+        with pytest.raises(WeightsError, match="a TorchScript program, or an old file format"):
             read_weights(path)
 
 

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy import ndarray
 
-from sledgehammer.analysis.all_exits import replayed, run_all_exits
+from sledgehammer.analysis.all_exits import replayed_answers, run_all_exits
 from sledgehammer.dataset_readers import SstReader
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine import EngineError
 from sledgehammer.export.directory import Format, export
-from sledgehammer.model.archives import open_archive, write_changed
+from sledgehammer.model.archive_writing import write_changed
+from sledgehammer.model.archives import open_archive
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.model.predictor import SledgehammerPredictor
@@ -331,14 +332,16 @@ def test_exported_it_answers_as_the_archive(
     for value in (grid[0], grid[len(grid) // 2], grid[-1]):
         for cap in (None, 2):
             policy.change({policy.sweeps: value, "max_exit_layer": cap})
-            layers = [opened.model.exit_layers[e] for e in replayed(opened.model, outputs).exit]
+            layers = [
+                opened.model.exit_layers[e] for e in replayed_answers(opened.model, outputs).exit
+            ]
             answers = engine.predict(texts, **{policy.sweeps: value, "max_exit_layer": cap})
             assert [answer["exit_layer"] for answer in answers] == layers
     with pytest.raises(EngineError, match="has no setting 'colour'"):
         engine.predict(texts, colour=3)
     exported = open_archive(str(tmp_path / "engine"))
     exported.model.policy.change({policy.sweeps: value, "max_exit_layer": 2})
-    again = replayed(exported.model, run_all_exits(*exported, rows)).exit.tolist()
+    again = replayed_answers(exported.model, run_all_exits(*exported, rows)).exit.tolist()
     assert [opened.model.exit_layers[e] for e in again] == layers
 
 

@@ -1,0 +1,130 @@
+"""Write archives: changed copies of others, and those of training runs."""
+
+import glob
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Union
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.meta import META_NAME
+from allennlp.models.archival import CONFIG_NAME
+from allennlp.models.model import _DEFAULT_WEIGHTS
+from torch import Tensor
+
+from sledgehammer.engine.manifest import is_engine
+from sledgehammer.model.archive_files import WEIGHTS_NAME, archive_file, reporting_damage
+from sledgehammer.model.weights import WeightsError, read_weights, write_weights
+from sledgehammer.support import tars
+from sledgehammer.support.files import check_folder, replacing
+
+
+def check_target(target: Path, source: str, force: bool) -> None:
+    """Check that a changed copy of `source` may be written to `target`.
+
+    # Raises
+
+    `ConfigurationError` if `source` is an exported model, which cannot be changed; if `target` is
+    `source` itself, or exists and `force` is false; or if its folder does not exist.
+    """
+    if is_engine(source):
+        raise ConfigurationError(
+            f"{source!r} is an exported model, which can't be changed: give the archive that it "
+            "was exported from, and export the new archive"
+        )
+    check_folder(target)
+    if target.exists():
+        if target.samefile(archive_file(source)):
+            raise ConfigurationError(f"{str(target)!r} is the old archive: give another name")
+        if not force:
+            raise ConfigurationError(f"{str(target)!r} exists: give another name, or --force")
+
+
+def write_changed(
+    source: str,
+    target: Path,
+    weights: Dict[str, Tensor],
+    policy: Optional[Dict[str, Any]] = None,
+    extra: Optional[Dict[str, bytes]] = None,
+    dtype: Optional[str] = None,
+    overwrite: bool = True,
+) -> None:
+    """Write a changed copy of an archive.
+
+    # Parameters
+
+    source : `str`
+    target : `Path`
+        See `check_target`. The file appears only once it is complete.
+    weights : `Dict[str, Tensor]`
+        Entries of the model's state that replace the old ones.
+    policy : `Dict[str, Any]`, optional
+        The policy's config, if it changes.
+    extra : `Dict[str, bytes]`, optional
+        Files to add, by name; they replace files of the same name.
+    dtype : `str`, optional
+        The number format of inference, if it changes.
+    overwrite : `bool`, optional (default = `True`)
+        Whether to replace an archive that has appeared at `target` in the meantime.
+    """
+    changes = {WEIGHTS_NAME: lambda old: _changed_weights(old, weights)}
+    if policy is not None or dtype is not None:
+        changes[CONFIG_NAME] = lambda old: changed_config(old, policy, dtype)
+    with reporting_damage(source), replacing(target, overwrite) as partial:
+        tars.rewrite(archive_file(source), partial, changes, extra or {})
+
+
+def _changed_weights(old: bytes, weights: Dict[str, Tensor]) -> bytes:
+    try:
+        state = read_weights(io.BytesIO(old))
+    except WeightsError as error:
+        raise ConfigurationError(f"{WEIGHTS_NAME}: {error}") from error
+    state.update({name: tensor.cpu() for name, tensor in weights.items()})
+    return write_weights(state)
+
+
+def changed_config(
+    old: bytes, policy: Optional[Dict[str, Any]], dtype: Optional[str] = None
+) -> bytes:
+    """Return an archive's config with another policy or number format of inference."""
+    config: Dict[str, Any] = json.loads(old)
+    if policy is not None:
+        config["model"]["policy"] = policy
+    if dtype is not None:
+        config["model"]["inference_dtype"] = dtype
+    return json.dumps(config, indent=4).encode()
+
+
+def archive_run(
+    serialization_dir: Union[str, "os.PathLike[str]"],
+    weights: str = _DEFAULT_WEIGHTS,
+    archive_path: Union[str, "os.PathLike[str]", None] = None,
+    include_in_archive: Optional[List[str]] = None,
+) -> str:
+    """Archive a training run as AllenNLP's `archive_model` does, with checksums.
+
+    The archive appears only once it is complete.
+
+    # Raises
+
+    `RuntimeError`, as `archive_model` does, if the folder has no weights or config.
+    """
+    folder = Path(serialization_dir)
+    required = {CONFIG_NAME: folder / CONFIG_NAME, WEIGHTS_NAME: folder / weights}
+    for file in required.values():
+        if not file.exists():
+            raise RuntimeError(f"{str(file)!r} does not exist: unable to archive the model")
+    target = folder if archive_path is None else Path(archive_path)
+    if target.is_dir():
+        target = target / "model.tar.gz"
+    files = {**required, "vocabulary": folder / "vocabulary"}
+    if (folder / META_NAME).exists():
+        files[META_NAME] = folder / META_NAME
+    for pattern in include_in_archive or []:
+        for path in glob.glob(str(folder / pattern)):
+            files[os.path.relpath(path, folder)] = Path(path)
+    with replacing(target) as partial, tars.CheckedTar.open(partial, "w:gz") as archive:
+        for name, file in files.items():
+            archive.add(file, arcname=name)
+    return str(target)
