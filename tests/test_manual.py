@@ -213,5 +213,7 @@ def test_site_is_built_without_warnings(tmp_path: Path) -> None:
     commands = (tmp_path / "site/reference/commands/index.html").read_text(encoding="utf-8")
     for command in ("train", "predict", "tradeoff", "calibrate", "export", "prune", "benchmark"):
         assert f"usage: sledgehammer {command}" in commands, command
+    security = (tmp_path / "site/reference/security/index.html").read_text(encoding="utf-8")
+    assert "What loading an archive" in security
     notebook = tmp_path / "site/tutorials/from-data-to-engine/index.html"
     assert "sledgehammer" in notebook.read_text(encoding="utf-8")
