@@ -129,15 +129,28 @@ def likeness(output: str) -> List[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def refresh(page: Path, workspace: Path) -> None:
-    """Run a page and replace the outputs that it shows."""
+def refresh(page: Path, workspace: Path) -> List[str]:
+    """Run a page and replace the outputs that it shows; what fails keeps its old one.
+
+    # Returns
+
+    The failures.
+    """
+    outputs: Dict[str, str] = {}
+    failures: List[str] = []
+    for step in steps(page):
+        try:
+            outputs[step.block.code] = run(step, workspace)
+        except AssertionError as error:
+            failures.append(f"{page}: {error}")
+    # The page may have been edited meanwhile.
     text = page.read_text(encoding="utf-8")
-    for step in reversed([(step, run(step, workspace)) for step in steps(page)]):
-        shown, output = step[0].shown, step[1]
-        if shown:
-            lines = [line.rstrip() for line in output.strip("\n").splitlines()]
-            text = text[: shown.start] + "\n".join(lines) + "\n" + text[shown.end :]
+    for step in reversed(steps(page)):
+        if step.shown and step.block.code in outputs:
+            lines = [line.rstrip() for line in outputs[step.block.code].strip("\n").splitlines()]
+            text = text[: step.shown.start] + "\n".join(lines) + "\n" + text[step.shown.end :]
     page.write_text(text, encoding="utf-8")
+    return failures
 
 
 def refresh_notebook(notebook: Path, workspace: Path) -> None:
@@ -167,15 +180,17 @@ def main() -> None:
     arguments = parser.parse_args()
     workspace = arguments.workspace.resolve()
     make_workspace(workspace)
+    failures: List[str] = []
     stop = serve(workspace / "bin")
     try:
         for page in arguments.pages:
             if page.suffix == ".ipynb":
                 refresh_notebook(page, workspace)
             else:
-                refresh(page.resolve(), workspace)
+                failures += refresh(page.resolve(), workspace)
     finally:
         stop()
+    sys.exit("\n\n".join(failures) or None)
 
 
 if __name__ == "__main__":

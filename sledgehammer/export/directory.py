@@ -131,6 +131,8 @@ def export(
     policy = ConfidencePolicy() if without_exits else model.policy
     if unready := policy.unready():
         raise ConfigurationError(unready)
+    # First of all: it is quick, and an archive without a tokenizer is refused here.
+    _copy_from_archive(archive, folder, policy.config())
     inputs = token_inputs(model, reader)
     examples = random_tokens(model, inputs)
     segments: List[Segment] = (
@@ -138,7 +140,6 @@ def export(
     )
     (folder / "segments").mkdir()
     names = _write_segments(segments, format, folder, examples, calibration)
-    _copy_from_archive(archive, folder, policy.config())
     (folder / "seen.json").write_text(json.dumps(model.seen.as_lists()), encoding="utf-8")
     if model.choice is not None:
         (folder / CHOICE).write_bytes(choice_bytes(model.choice))

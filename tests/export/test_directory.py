@@ -1,6 +1,7 @@
 """Exports of every precision, against the model that they were made of."""
 
 import json
+import tarfile
 from pathlib import Path
 from typing import Any, Callable
 
@@ -36,6 +37,20 @@ def test_float32_is_the_model(tiny_archive: Path, tmp_path: Path, runtime: str) 
     engine = export(str(tiny_archive), opened, Format(runtime, "fp32"), tmp_path)
     expected, got = logits_of(engine, opened.model)
     torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_an_archive_without_tokenizer_is_refused_before_graphs_are_written(
+    tiny_archive: Path, tmp_path: Path
+) -> None:
+    bare, folder = tmp_path / "bare.tar.gz", tmp_path / "engine"
+    folder.mkdir()
+    with tarfile.open(tiny_archive) as old, tarfile.open(bare, "w:gz") as new:
+        for member in old.getmembers():
+            if not member.name.startswith(("transformer", "checksums")):
+                new.addfile(member, old.extractfile(member) if member.isfile() else None)
+    with pytest.raises(ConfigurationError, match="include_in_archive"):
+        export(str(bare), open_archive(str(bare)), Format("onnx", "fp32"), folder)
+    assert not list(folder.rglob("*.onnx"))
 
 
 @pytest.fixture(scope="module", params=[1, 4])
