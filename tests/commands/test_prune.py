@@ -139,7 +139,7 @@ def test_everything_else_takes_it(
     run_command(
         Calibrate(), str(pruned), TRAIN, "-o", str(tmp_path / "calibrated.tar.gz"), "--few-rows"
     )
-    calibrated = open_archive(str(tmp_path / "calibrated.tar.gz"), "--few-rows").model
+    calibrated = open_archive(str(tmp_path / "calibrated.tar.gz")).model
     assert shapes(calibrated.encoder) == shapes(open_archive(str(pruned)).model.encoder)
     less = tmp_path / "less.tar.gz"
     run_command(Prune(), str(pruned), TRAIN, "-o", str(less), "--width", "0.5")
