@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -366,7 +367,9 @@ def test_entries_keep_the_texts_of_pairs_together() -> None:
     lines = io.StringIO(json.dumps(pair) + '\n{"premise": "a boy", "id": 3}\n')
     reader = LineReader(LineFormat(["premise", "hypothesis"]), ConfidencePolicy())
     item, known = reader.entries(lines)
-    assert (item.text, item.all_settings) == (["a boy", "geese"], {"threshold": 1.0})  # type: ignore[union-attr]
+    assert item.text == ["a boy", "geese"]  # type: ignore[union-attr]
+    settings = item.all_settings  # type: ignore[union-attr]
+    assert (settings["threshold"], settings["max_exit_layer"]) == (1.0, math.inf)
     assert known.answer == {"error": "missing field 'hypothesis'", "line": 2}  # type: ignore[union-attr]
     assert reader.complete({}) == {} and reader.complete(known.answer)["id"] == 3  # type: ignore[union-attr]
     assert (reader.tally.bad_lines, reader.tally.exit_code) == ([2], 3)

@@ -79,5 +79,5 @@ def test_values_out_of_range_are_refused(wrong: dict) -> None:
 
 
 def test_rows_with_another_number_of_texts_are_refused() -> None:
-    with pytest.raises(ValueError, match="has 2 texts, the lexical model takes 1"):
+    with pytest.raises(ValueError, match="has 2 texts, but the lexical model takes 1"):
         LARGE.features([[[1], [2]]])

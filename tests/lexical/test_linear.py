@@ -124,9 +124,9 @@ def with_entry(column: int, value: float) -> np.ndarray:
         ({"bias": np.full(LABELS, np.inf, np.float32)}, "not finite"),
         ({"table": with_entry(0, 0.5)}, "at least 1"),
         ({"table": with_entry(0, 1.01)}, "a multiple of"),
-        ({"table": with_entry(1, 1000.0)}, "beyond 256"),
+        ({"table": with_entry(1, 1000.0)}, "exceeds 256"),
         ({"table": with_entry(0, -2.0)}, "at least 1"),
-        ({"table": with_entry(0, 0.0)}, "so all its weights"),
+        ({"table": with_entry(0, 0.0)}, "together with all weights of its bucket"),
     ],
 )
 def test_arrays_that_make_no_model_are_refused(changes: dict, message: str) -> None:
