@@ -4,6 +4,7 @@ import os
 import resource
 import stat
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable, Iterator
 
@@ -110,19 +111,21 @@ def test_long_names(tmp_path: Path) -> None:
     assert target.read_text() == "new"
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
-    """No file can get longer than 1,000 bytes."""
+    """Let no file get longer than 1,000 bytes, not even one that pytest reports to."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_full_disk_names_the_target_and_leaves_nothing(tmp_path: Path, full_disk: None) -> None:
+def test_a_full_disk_names_the_target_and_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "out.txt"
     target.write_text("old")
-    with pytest.raises(OSError) as caught, replacing(target) as partial:
+    with full_disk(), pytest.raises(OSError) as caught, replacing(target) as partial:
         partial.write_text("x" * 2000)
     assert caught.value.filename == str(target)
     assert target.read_text() == "old" and len(list(tmp_path.iterdir())) == 1
