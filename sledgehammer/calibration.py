@@ -124,7 +124,8 @@ def fit_scaling(logits: Tensor, lexical: Tensor, label: Tensor) -> Scaling:
         options={"ftol": 1e-12, "gtol": 1e-8},
     )
     # Rounded to float32, as the model stores them.
-    temperature, mixing = torch.tensor([math.exp(minimum.x[0]), minimum.x[1]]).tolist()
+    stored = torch.tensor([math.exp(minimum.x[0]), float(minimum.x[1])], dtype=torch.float32)
+    temperature, mixing = stored.tolist()
     if mixing == 0.0:
         return alone
     with_mixing = nll(logits.double() + mixing * lexical.double(), label, temperature)

@@ -186,3 +186,9 @@ def test_the_lexical_exit_is_scaled_and_the_others_are_mixed() -> None:
     together = mixed(stacked, mixing)
     assert torch.equal(together[:, 0], lexical)
     torch.testing.assert_close(together[:, 1], logits + scalings[1].mixing * lexical)
+
+
+def test_a_scaling_is_what_the_model_can_store() -> None:
+    found = fit_scaling(*two_exits(Scaling(1.3, 0.7)))
+    assert found.mixing > 0
+    assert list(found) == torch.tensor(list(found), dtype=torch.float32).tolist()

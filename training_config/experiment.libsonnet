@@ -14,7 +14,11 @@
   exit_learning_rate:: $.learning_rate,
   epochs:: 2,
 
-  dataset_reader: { model_name: $.backbone, max_length: 512 } + $.reader,
+  // Settings of an exit before the first layer, a linear model on n-grams ({}: the defaults).
+  lexical:: null,
+
+  dataset_reader: { model_name: $.backbone, max_length: 512 }
+                  + (if $.lexical == null then {} else { lexical: true }) + $.reader,
   train_data_path: error 'train_data_path',
   validation_data_path: error 'validation_data_path',
   model: {
@@ -24,7 +28,7 @@
     dropout: 0.1,
     objective: { type: 'joint' },
     policy: { type: 'confidence', threshold: 0.9 },
-  },
+  } + (if $.lexical == null then {} else { lexical: $.lexical }),
   data_loader: {
     batch_sampler: {
       type: 'bucket',

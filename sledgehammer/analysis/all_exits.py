@@ -3,7 +3,7 @@
 import math
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import torch
 from allennlp.common import Tqdm
@@ -73,7 +73,9 @@ def run_all_exits(
             order.append(positions)
             hashes.append(row_hashes(tokens))
             lengths.append(tokens["attention_mask"].sum(dim=1))
-            batch_outputs = model(util.move_to_device(tokens, device))
+            batch_outputs = model(
+                util.move_to_device(tokens, device), **whole_texts(model, reader, rows, positions)
+            )
             for name, parts in outputs.items():
                 parts.append(batch_outputs[name].float().cpu())
     back = torch.argsort(torch.cat(order))  # from batches to the order of the rows
@@ -81,6 +83,15 @@ def run_all_exits(
     return ExitOutputs(
         label=label, hashes=torch.cat(hashes)[back], tokens=torch.cat(lengths)[back], **tensors
     )
+
+
+def whole_texts(
+    model: ExitClassifier, reader: TransformerReader, rows: Sequence[Row], positions: Tensor
+) -> Dict[str, Any]:
+    """Return what a model with a lexical exit takes beside the tokens of some of the rows."""
+    if model.lexical is None:
+        return {}
+    return {"pieces": reader.pieces([rows[i].texts for i in positions.tolist()])}
 
 
 def fingerprints(reader: TransformerReader, rows: Sequence[Row]) -> Tensor:

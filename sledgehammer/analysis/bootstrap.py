@@ -45,11 +45,12 @@ def accuracy_band(
     tradeoff : `Tradeoff`
     curve : `Sequence[Point]`
         Points of it that have settings. If there are more than `MOST_POINTS`, as many are used,
-        spread evenly over the curve.
+        spread evenly over the curve. Points where no row runs a layer are left out.
     resamples : `int`
     level : `float`
         The share of the resamples that lie within the band, in (0, 1).
     """
+    curve = [point for point in curve if np.isfinite(point.layer_speedup)]
     positions = np.linspace(0, len(curve) - 1, min(len(curve), MOST_POINTS)).round().astype(int)
     points = [curve[i] for i in positions]
     correct = np.stack([tradeoff.correct_at(point.setting or 0.0).numpy() for point in points])

@@ -8,7 +8,6 @@ import numpy as np
 from numpy import ndarray
 
 from sledgehammer.engine import Engine
-from sledgehammer.engine.batch import Arrays
 from sledgehammer.engine.tokenizer import Encoded
 
 LARGEST_BATCH = 128
@@ -52,7 +51,7 @@ def answers_alone(engine: Engine, encoded: Sequence[Encoded]) -> Tuple[ndarray, 
 
     The positions of the exits, (rows,), and the calibrated probabilities, (rows, labels).
     """
-    answers = [_answered(engine, engine.tokenizer.batch([row])) for row in encoded]
+    answers = [_answered(engine, [row]) for row in encoded]
     return tuple(np.concatenate(parts) for parts in zip(*answers))  # type: ignore[return-value]
 
 
@@ -79,8 +78,7 @@ def isolation_of(
     counts = np.zeros(4, np.int64)
     largest = 0.0
     for rows in _random_batches(len(encoded), batches, random.Random(seed)):
-        tokens = engine.tokenizer.batch([encoded[row] for row in rows])
-        batch_exits, batch_probs = _answered(engine, tokens)
+        batch_exits, batch_probs = _answered(engine, [encoded[row] for row in rows])
         same_exit = batch_exits == exits[rows]
         differences = np.abs(batch_probs - probs[rows]).max(axis=1)[same_exit]
         largest = max(largest, float(differences.max(initial=0.0)))
@@ -94,8 +92,9 @@ def isolation_of(
     return Isolation(batches, run, labels_changed, exits_changed, probabilities_changed, largest)
 
 
-def _answered(engine: Engine, tokens: Arrays) -> Tuple[ndarray, ndarray]:
-    return engine.run_until_answered(tokens, engine.policy, engine.policy.values)
+def _answered(engine: Engine, encoded: Sequence[Encoded]) -> Tuple[ndarray, ndarray]:
+    batch = engine.encode_batch(encoded)
+    return engine.run_until_answered(batch, engine.policy, engine.policy.values)
 
 
 def _random_batches(rows: int, batches: int, draw: random.Random) -> Iterator[List[int]]:

@@ -1,11 +1,12 @@
 """Write the trade-off as one self-contained page that explains itself."""
 
+import math
 from html import escape
 from pathlib import Path
 from typing import Any, List, Optional, Sequence
 
 from sledgehammer.analysis.bootstrap import RESAMPLES
-from sledgehammer.analysis.series import BAND_NAME, Series, drawn_bands
+from sledgehammer.analysis.series import BAND_NAME, Series, drawn_bands, spans_decades
 from sledgehammer.analysis.tradeoff import Point
 
 COLORS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf")
@@ -64,7 +65,7 @@ def write_page(
     if chosen is not None:
         sentence = (
             f" The star is the chosen {escape(chosen.name)}, {chosen.shown}: accuracy "
-            f"{chosen.accuracy:.1%} at {chosen.layer_speedup:.2f}x."
+            f"{chosen.accuracy:.1%} at {chosen.speedup_shown}."
         )
     page = PAGE.format(title=escape(title), figure=figure, chosen=sentence, terms=_terms(series))
     target.write_text(page, encoding="utf-8")
@@ -113,7 +114,7 @@ def _figure(series: Sequence[Series], names: Sequence[str], chosen: Optional[Poi
             mode="lines", line={"width": 0}, hoverinfo="skip", fill="toself",
             fillcolor=COLORS[number % len(COLORS)], opacity=0.18,
         )  # fmt: skip
-    if chosen is not None:
+    if chosen is not None and math.isfinite(chosen.layer_speedup):
         figure.add_scatter(
             x=[chosen.layer_speedup], y=[chosen.accuracy], name="chosen", mode="markers",
             marker={"size": 16, "symbol": "star", "color": "black"},
@@ -123,7 +124,8 @@ def _figure(series: Sequence[Series], names: Sequence[str], chosen: Optional[Poi
         template="plotly_white", hovermode="closest", height=560,
         margin={"l": 60, "r": 20, "t": 20, "b": 50},
         legend={"orientation": "h", "yanchor": "top", "y": -0.14, "x": 0},
-        xaxis_title="layer speedup", yaxis={"title": "accuracy", "tickformat": ".1%"},
+        xaxis={"title": "layer speedup", "type": "log" if spans_decades(series) else "linear"},
+        yaxis={"title": "accuracy", "tickformat": ".1%"},
     )  # fmt: skip
     return figure
 
@@ -138,6 +140,6 @@ def _hover(name: str, point: Point) -> str:
     setting = "" if point.setting is None else f"{point.name} {point.shown}<br>"
     return (
         f"<b>{escape(name)}</b><br>{setting}accuracy {point.accuracy:.1%}<br>"
-        f"layer speedup {point.layer_speedup:.2f}x ({point.mean_layers:.2f} layers)<br>"
+        f"layer speedup {point.speedup_shown} ({point.mean_layers:.2f} layers)<br>"
         f"exits: {shares}"
     )

@@ -1,14 +1,21 @@
 """Draw curves and calibration as pictures."""
 
+import math
 from pathlib import Path
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
 from sledgehammer.analysis.page import write_page
-from sledgehammer.analysis.series import BAND_NAME, Series, drawn_bands, legend_names
+from sledgehammer.analysis.series import (
+    BAND_NAME,
+    Series,
+    drawn_bands,
+    legend_names,
+    spans_decades,
+)
 from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.calibration import bin_counts
 from sledgehammer.support.files import check_writable, replacing
@@ -40,17 +47,22 @@ def plot_tradeoff(
             _tradeoff_image(series, partial, target.suffix, title, chosen)
 
 
-def plot_reliability(
-    exits: Dict[int, Tuple[Tensor, Tensor, Tensor]], target: Path, title: str
-) -> None:
+class Answered(NamedTuple):
+    """Confidence of some answers, (rows,), and which of them are right, (rows,), bool."""
+
+    confidence: Tensor
+    correct: Tensor
+
+
+def plot_reliability(exits: Dict[int, Tuple[Answered, Answered]], target: Path, title: str) -> None:
     """Draw reliability diagrams: accuracy against confidence, one panel an exit.
 
     The axes begin where the rows do: with two labels no confidence is below a half.
 
     # Parameters
 
-    exits : `Dict[int, Tuple[Tensor, Tensor, Tensor]]`
-        By layer: confidence before and after, (rows,) each, and which answers are right, (rows,).
+    exits : `Dict[int, Tuple[Answered, Answered]]`
+        By layer: before and after.
     """
     plt = pyplot()
     width = max(2.9 * len(exits), 5.0)
@@ -59,10 +71,10 @@ def plot_reliability(
         gridspec_kw={"height_ratios": [3, 1]}, layout="constrained",
     )  # fmt: skip
     lowest_confidence, lowest_accuracy = 1.0, 1.0
-    for (layer, (before, after, correct)), (upper, lower) in zip(exits.items(), panels.T):
+    for (layer, (before, after)), (upper, lower) in zip(exits.items(), panels.T):
         upper.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfect")
-        for name, confidence, color in (("before", before, "C1"), ("after", after, "C0")):
-            count, right, total = bin_counts(confidence, correct)
+        for name, answered, color in (("before", before, "C1"), ("after", after, "C0")):
+            count, right, total = bin_counts(*answered)
             filled = count > 0
             accuracy = (right / count)[filled]
             upper.plot((total / count)[filled], accuracy, ".-", color=color, label=name)
@@ -111,12 +123,14 @@ def _tradeoff_image(
                 band.layer_speedup, low, high, alpha=0.18, linewidth=0,
                 color=drawn.get_color(), label=literally(f"{one.name}: {BAND_NAME}"),
             )  # fmt: skip
-    if chosen is not None:
+    if chosen is not None and math.isfinite(chosen.layer_speedup):
         axes.plot(
             chosen.layer_speedup, 100 * chosen.accuracy, "*", markersize=14, color="black",
             label=f"chosen: {chosen.name} {chosen.shown}",
         )  # fmt: skip
     axes.set(xlabel="layer speedup", ylabel="accuracy (%)")
+    if spans_decades(series):
+        axes.set_xscale("log")
     axes.set_title(literally(title), fontsize="medium")
     axes.margins(x=0.08)  # for the labels of the outermost points
     axes.grid(alpha=0.3)

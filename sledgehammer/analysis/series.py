@@ -9,6 +9,8 @@ from sledgehammer.analysis.bootstrap import LEVEL, Band
 from sledgehammer.analysis.tradeoff import Point
 
 BAND_NAME = f"{LEVEL:.0%} of resamples of the rows"
+_LINEAR = 30.0
+"""An axis of speedups is linear as long as the largest is no more than this times the smallest."""
 COVERED = 0.01
 """Curves no further apart than this share of the picture's height hide each other."""
 
@@ -33,6 +35,22 @@ class Series(NamedTuple):
     style: str = "line"
     band: Optional[Band] = None
     labels: Sequence[str] = ()
+
+
+def on_the_axis(series: Series) -> Series:
+    """Leave out what runs no layer: an axis of speedups has no place for it."""
+    labels = [*series.labels, *[""] * (len(series.points) - len(series.labels))]
+    drawn = [(p, label) for p, label in zip(series.points, labels) if np.isfinite(p.layer_speedup)]
+    return series._replace(
+        points=[point for point, _ in drawn],
+        labels=[label for _, label in drawn] if series.labels else (),
+    )
+
+
+def spans_decades(series: Sequence[Series]) -> bool:
+    """Return whether the speedups are too far apart for a linear axis."""
+    speedups = [point.layer_speedup for one in series for point in one.points]
+    return max(speedups) > _LINEAR * min(speedups)
 
 
 def legend_names(series: Sequence[Series]) -> List[str]:

@@ -1,6 +1,7 @@
 """Compute the speed/accuracy curve from one pass with all exits."""
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
@@ -26,7 +27,7 @@ class Point:
     mean_layers : `float`
         Layers run for a row, on average.
     layer_speedup : `float`
-        Layers of the full model / mean layers.
+        Layers of the full model / mean layers; infinite where no row runs a layer.
     calibration_error : `float`
         Expected calibration error of the answers given.
     shares : `Dict[int, float]`
@@ -49,6 +50,11 @@ class Point:
         """The setting as a table or a legend shows it."""
         each = self.setting if isinstance(self.setting, list) else [self.setting]
         return ", ".join("" if value is None else f"{value:.6g}" for value in each)
+
+    @property
+    def speedup_shown(self) -> str:
+        """The layer speedup, for a table or a sentence."""
+        return "no layers" if math.isinf(self.layer_speedup) else f"{self.layer_speedup:.2f}x"
 
     def figures(self) -> Dict[str, Any]:
         """Return all fields, with the setting under its own name."""
@@ -243,7 +249,7 @@ class Tradeoff:
             float(counts.confusion.trace()) / total,
             _macro_f1(counts.confusion),
             mean_layers,
-            self.full_layers / mean_layers,
+            self.full_layers / mean_layers if mean_layers else math.inf,
             error_from_bins(*counts.bins),
             dict(zip(self.exit_layers, shares.tolist())),
             name or self.policy.sweeps,

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Protocol, Sequence
 
 import numpy as np
-from numpy import ndarray
 
+from sledgehammer.engine.batch import Batch
 from sledgehammer.policies import Decision, Evidence, ExitPolicy, RowSettings, SettingRange
 
 
@@ -89,20 +89,30 @@ class _Engine:
         if contender.setting is not None:
             policy.change({policy.sweeps: contender.setting})
 
-    def tokenise(self, texts: Sequence[List[str]]) -> Dict[str, ndarray]:
-        return self.engine.tokenizer.batch(self._encode(texts))
+    def tokenise(self, texts: Sequence[List[str]]) -> Dict[str, Any]:
+        encoded = self._encode(texts)
+        inputs: Dict[str, Any] = {**self.engine.tokenizer.batch(encoded)}
+        if self.engine.lexical is not None:
+            inputs["pieces"] = [row.texts for row in encoded]
+        return inputs
 
     def lengths(self, texts: Sequence[List[str]]) -> List[int]:
         return [len(row.ids) for row in self._encode(texts)]
 
-    def run(self, inputs: Dict[str, ndarray], exits: Optional[Sequence[int]] = None) -> None:
+    def run(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]] = None) -> None:
         policy = self.engine.policy
         settings = policy.values
         if exits is not None:
             policy = ForcedExits()
             policy.bind(self.engine.exits)
             settings = policy.settings_for({"exit": exits}, len(exits))
-        self.engine.run_until_answered(inputs, policy, settings)
+        batch = self.start(inputs)
+        self.engine.run_until_answered(batch, policy, settings)
+
+    def start(self, inputs: Dict[str, Any]) -> Batch:
+        """Return what the engine runs, of what `tokenise` returned."""
+        pieces = inputs.pop("pieces", [])
+        return self.engine.start(inputs, self.engine.lexical_logits(pieces))
 
     def _encode(self, texts: Sequence[List[str]]) -> Any:
         single = len(self.engine.manifest.fields) == 1
@@ -123,7 +133,9 @@ class _Torch:
 
     def run(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]] = None) -> None:
         device = self.model.temperatures.device
-        self._classify({name: tensor.to(device) for name, tensor in inputs.items()}, exits)
+        pieces = {name: inputs.pop(name) for name in ("pieces",) if name in inputs}
+        moved = {name: tensor.to(device) for name, tensor in inputs.items()}
+        self._classify({"tokens": moved, **pieces}, exits)
         self._wait_for_device()
 
     def _classify(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]]) -> None:
@@ -143,13 +155,17 @@ class _Archive(_Torch):
         if contender.setting is not None:
             policy.change({policy.sweeps: contender.setting})
 
+    def tokenise(self, texts: Sequence[List[str]]) -> Dict[str, Any]:
+        pieces = {} if self.model.lexical is None else {"pieces": self._reader.pieces(texts)}
+        return {**super().tokenise(texts), **pieces}
+
     def _classify(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]]) -> None:
         if exits is None:
-            self.model(inputs)
+            self.model(**inputs)
             return
         archives_policy = self.model.policy
         self.model.policy = policy = ForcedExits()
-        self.model(inputs, settings=[policy.settings_for({"exit": exit}) for exit in exits])
+        self.model(**inputs, settings=[policy.settings_for({"exit": exit}) for exit in exits])
         self.model.policy = archives_policy
 
 
@@ -175,4 +191,4 @@ class _Transformers(_Torch):
         self._plain = plain.to(getattr(torch, contender.dtype))
 
     def _classify(self, inputs: Dict[str, Any], exits: Optional[Sequence[int]]) -> None:
-        self._plain(inputs)
+        self._plain(inputs["tokens"])

@@ -18,12 +18,12 @@ class PlainClassifier(torch.nn.Module):
     model : `MultiExitClassifier`
         The model whose weights are copied.
     position : `int`
-        The position of the exit whose layer is the last one.
+        The position, among the network's exits, of the one whose layer is the last.
     """
 
     def __init__(self, model: MultiExitClassifier, position: int) -> None:
         super().__init__()
-        layers = model.exit_layers[position] + 1
+        layers = model.network_layers[position] + 1
         transformer = copy.deepcopy(model.encoder.transformer)
         transformer.config.num_hidden_layers = layers
         self.pooling = model.pooling

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import logging
+import math
 import os
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -182,4 +183,6 @@ def as_json(content: Any) -> Any:
         return {str(key): as_json(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
         return [as_json(item) for item in content]
-    return None if content != content else content  # JSON has no not-a-number
+    if isinstance(content, float) and not math.isfinite(content):
+        return None  # JSON has neither infinity nor not-a-number
+    return content

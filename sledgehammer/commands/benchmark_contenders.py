@@ -210,7 +210,7 @@ def _eager_rivals(
     name: str, weights: str, opened: Opened, arguments: argparse.Namespace
 ) -> List[Contender]:
     dtype = "bfloat16" if name.endswith("bf16") else "float32"
-    layers = opened.model.exit_layers
+    layers = opened.model.network_layers
     positions = (
         {f"cut after layer {layer}": position for position, layer in enumerate(layers[:-1])}
         if name == "cut"

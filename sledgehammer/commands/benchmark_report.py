@@ -27,7 +27,7 @@ def print_report(report: Dict[str, Any]) -> None:
                 "contender": name,
                 "accuracy": f"{point.accuracy:.1%}",
                 "mean layers": f"{point.mean_layers:.2f}",
-                "layer speedup": f"{point.layer_speedup:.2f}x",
+                "layer speedup": point.speedup_shown,
             }
             for name, point in {**report["answers"], **report["rival_answers"]}.items()
         ]

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import torch
 from allennlp.commands.subcommand import Subcommand
@@ -12,14 +12,14 @@ from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
 from sledgehammer.analysis.all_exits import ExitOutputs
-from sledgehammer.analysis.plots import check_plot, plot_reliability
+from sledgehammer.analysis.plots import Answered, check_plot, plot_reliability
 from sledgehammer.calibration import (
     ROWS_PER_LABEL,
     TEMPERATURE_BOUNDS,
-    ExitCalibration,
+    Scaling,
     assess,
-    fit_temperatures,
     is_at_bound,
+    mixed,
 )
 from sledgehammer.commands.base import (
     ArchiveCommand,
@@ -38,14 +38,27 @@ REPORT = "calibration.json"
 """The report's name in the new archive."""
 
 
+class _State(NamedTuple):
+    """How well an exit is calibrated (see `ExitCalibration`), and how much it takes of another."""
+
+    temperature: float
+    nll: float
+    calibration_error: float
+    brier: float
+    auroc: float
+    mixing: float
+
+
 @Subcommand.register("calibrate")
 class Calibrate(ArchiveCommand):
     """Fit an archive's temperatures to other data, and write a new archive.
 
+    With a lexical exit, how much of it each exit adds to its own logits is fitted with them.
+
     For each exit the command prints, before and after: temperature, negative log-likelihood
     (nats), expected calibration error, Brier score, and how well confidence separates right from
-    wrong answers (area under the ROC curve). "After" is measured on the same rows that the
-    temperature, one number, was fitted on.
+    wrong answers (area under the ROC curve). "After" is measured on the same rows that they were
+    fitted on.
     """
 
     example = (
@@ -69,27 +82,32 @@ class Calibrate(ArchiveCommand):
         _check_outputs(arguments)
         opened, rows, outputs = open_and_run(arguments)
         model = opened.model
-        before = model.temperatures.tolist()
+        before = model.scalings
         assert outputs.label is not None
         if not arguments.few_rows:
             check_enough_rows(outputs.label, model.labels)
-        after = fit_temperatures(outputs.logits, outputs.label)
+        after = model.fit_scalings(outputs.logits, outputs.label)
         exits = _compare(outputs, model.exit_layers, before, after)
-        print_table([row for layer, states in exits.items() for row in _table_rows(layer, states)])
+        lexical = model.lexical is not None
+        print_table(
+            [r for layer, states in exits.items() for r in _table_rows(layer, states, lexical)]
+        )
         report = {
             "data": arguments.data,
             "rows": len(outputs.hashes),
             "exits": exits,
         }
-        model.temperatures.copy_(torch.tensor(after))
-        report["warnings"] = _warnings(model, outputs) + warn_at_bounds(after, model.exit_layers)
+        model.scalings = after
+        report["warnings"] = _warnings(model, outputs) + warn_at_bounds(
+            model.temperatures.tolist(), model.exit_layers
+        )
         content = json.dumps(as_json(report), indent=2).encode()
         if arguments.plot:
             title = picture_title(
                 arguments.archive, opened, arguments.data, len(rows), arguments.json_lines
             )
             plot_reliability(
-                _confidences(outputs, model.exit_layers, before, after), arguments.plot, title
+                _answered(outputs, model.exit_layers, before, after), arguments.plot, title
             )
         if arguments.report:
             write_json(report, arguments.report)
@@ -117,6 +135,7 @@ def _new_weights(model: ExitClassifier, outputs: ExitOutputs) -> Dict[str, Tenso
     model.measure_shares(outputs.logits)
     return {
         "temperatures": model.temperatures,
+        **({} if model.lexical is None else {"mixing": model.mixing}),
         "exit_shares": model.exit_shares,
         "seen.temperatures": outputs.hashes,
         "seen.threshold": model.seen.threshold,
@@ -172,24 +191,30 @@ def warn_at_bounds(temperatures: List[float], layers: List[int]) -> List[str]:
 
 
 def _compare(
-    outputs: ExitOutputs, layers: List[int], before: List[float], after: List[float]
-) -> Dict[int, Dict[str, ExitCalibration]]:
+    outputs: ExitOutputs, layers: List[int], before: List[Scaling], after: List[Scaling]
+) -> Dict[int, Dict[str, _State]]:
     assert outputs.label is not None
-    return {
-        layer: {
-            "before": assess(logits, outputs.label, old),
-            "after": assess(logits, outputs.label, new),
-        }
-        for layer, logits, old, new in zip(layers, outputs.logits.unbind(dim=1), before, after)
-    }
+    found: Dict[int, Dict[str, _State]] = {layer: {} for layer in layers}
+    for when, scalings in (("before", before), ("after", after)):
+        each_exit = _mixed(outputs, scalings).unbind(dim=1)
+        for layer, logits, scaling in zip(layers, each_exit, scalings):
+            measures = assess(logits, outputs.label, scaling.temperature)
+            found[layer][when] = _State(*measures, mixing=scaling.mixing)
+    return found
 
 
-def _table_rows(layer: int, states: Dict[str, ExitCalibration]) -> List[Dict[str, Any]]:
+def _mixed(outputs: ExitOutputs, scalings: List[Scaling]) -> Tensor:
+    """Return logits that the temperatures have yet to divide: (rows, exits, labels)."""
+    return mixed(outputs.logits, torch.tensor([scaling.mixing for scaling in scalings]))
+
+
+def _table_rows(layer: int, states: Dict[str, _State], lexical: bool) -> List[Dict[str, Any]]:
     return [
         {
             "exit": f"layer {layer}" if when == "before" else "",
             "": when,
             "temperature": f"{state.temperature:.3f}",
+            **({"of the lexical exit": f"{state.mixing:.3f}"} if lexical else {}),
             "NLL": f"{state.nll:.4f}",
             "calibration error": f"{state.calibration_error:.4f}",
             "Brier score": f"{state.brier:.4f}",
@@ -199,16 +224,20 @@ def _table_rows(layer: int, states: Dict[str, ExitCalibration]) -> List[Dict[str
     ]
 
 
-def _confidences(
-    outputs: ExitOutputs, layers: List[int], before: List[float], after: List[float]
-) -> Dict[int, Any]:
+def _answered(
+    outputs: ExitOutputs, layers: List[int], before: List[Scaling], after: List[Scaling]
+) -> Dict[int, Tuple[Answered, Answered]]:
     assert outputs.label is not None
-    confidences = {}
-    for layer, logits, old, new in zip(layers, outputs.logits.unbind(dim=1), before, after):
-        correct = logits.argmax(dim=-1) == outputs.label
-        old_confidence, new_confidence = (
-            torch.softmax(logits / temperature, dim=-1).max(dim=-1).values
-            for temperature in (old, new)
+    found = []
+    for scalings in (before, after):
+        temperatures = torch.tensor([scaling.temperature for scaling in scalings])
+        probs = torch.softmax(_mixed(outputs, scalings) / temperatures[:, None], dim=-1)
+        confidence, predicted = probs.max(dim=-1)
+        found.append(Answered(confidence, predicted == outputs.label[:, None]))
+    return {
+        layer: (
+            Answered(*(tensor[:, position] for tensor in found[0])),
+            Answered(*(tensor[:, position] for tensor in found[1])),
         )
-        confidences[layer] = (old_confidence, new_confidence, correct)
-    return confidences
+        for position, layer in enumerate(layers)
+    }

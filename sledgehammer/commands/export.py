@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import List, Optional
 
-import torch
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import run_all_exits
-from sledgehammer.calibration import ROWS_PER_LABEL, fit_temperatures
+from sledgehammer.calibration import ROWS_PER_LABEL
 from sledgehammer.commands.base import ArchiveCommand
 from sledgehammer.commands.calibrate import check_enough_rows, warn_at_bounds
 from sledgehammer.commands.export_choice import AUTO, candidates_of, export_fastest
@@ -132,17 +131,20 @@ def _recalibrate(
     assert outputs.label is not None
     if not arguments.few_rows:
         check_enough_rows(outputs.label, manifest.labels)
-    temperatures = fit_temperatures(outputs.logits, outputs.label)
+    scalings = exported.model.fit_scalings(outputs.logits, outputs.label)
+    temperatures = [scaling.temperature for scaling in scalings]
     warn_at_bounds(temperatures, manifest.exit_layers)
     seen = exported.model.seen
     consequence = "the model is more confident on them than on others; use other rows"
     warn_of_used_rows(seen, outputs.hashes, dict.fromkeys(("weights", "threshold"), consequence))
     seen.temperatures = outputs.hashes
     (folder / "seen.json").write_text(json.dumps(seen.as_lists()), encoding="utf-8")
-    exported.model.temperatures.copy_(torch.tensor(temperatures))
+    exported.model.scalings = scalings
     exported.model.measure_shares(outputs.logits)
     shares = exported.model.exit_shares.tolist()
     changed = dataclasses.replace(manifest, temperatures=temperatures, exit_shares=shares)
+    if exported.model.lexical is not None:
+        changed = dataclasses.replace(changed, mixing=[scaling.mixing for scaling in scalings])
     write(folder, changed)
     before = ", ".join(f"{t:.3f}" for t in manifest.temperatures)
     after = ", ".join(f"{t:.3f}" for t in temperatures)

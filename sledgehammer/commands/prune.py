@@ -11,7 +11,6 @@ from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
 from sledgehammer.analysis.all_exits import ExitOutputs, fingerprints, run_all_exits
-from sledgehammer.calibration import fit_temperatures
 from sledgehammer.commands.base import ArchiveCommand, as_json, print_table, write_json
 from sledgehammer.commands.prune_data import (
     PruningData,
@@ -129,13 +128,14 @@ class Prune(ArchiveCommand):
         config = read_config(arguments.archive, arguments.overrides)
         data = read_data(opened, arguments, config)
         outcome = _prune(arguments, opened, model, data, config)
+        assert outcome.final.label is not None
+        model.scalings = model.fit_scalings(outcome.final.logits, outcome.final.label)
         report = _report(arguments, model, data, outcome)
         _print(report)
         learned = fingerprints(opened.reader, data.rows)
         report["warnings"] = _warnings(learned, outcome.final, model.objective, arguments.epochs)
         # Heads and units were judged by these rows, so they count even without fine-tuning.
         model.seen.add_training_rows(learned)
-        model.temperatures.copy_(torch.tensor(report["temperatures"]))
         chosen_on = len(model.seen.threshold)
         report["warnings"] += warn_of_stale_choice(model.choice, model.conditions(), chosen_on)
         transformer.update(config_changes(model.encoder))
@@ -196,8 +196,6 @@ def _prune(
 def _report(
     arguments: argparse.Namespace, model: MultiExitClassifier, data: PruningData, outcome: _Outcome
 ) -> Dict[str, Any]:
-    final = outcome.final
-    assert final.label is not None
     return {
         "data": arguments.data,
         "rows": len(data.rows),
@@ -213,7 +211,8 @@ def _report(
             layer: {stage: exits[position] for stage, exits in outcome.accuracies.items()}
             for position, layer in enumerate(model.exit_layers)
         },
-        "temperatures": fit_temperatures(final.logits, final.label),
+        "temperatures": model.temperatures.tolist(),
+        **({} if model.lexical is None else {"mixing": model.mixing.tolist()}),
     }
 
 

@@ -152,7 +152,7 @@ def choose_point(
         point = _choose_on_rows(tradeoff, curve, wish, full)
     print(
         f"\nchosen {point.name}: {point.shown}\n  accuracy {point.accuracy:.1%} (full model "
-        f"{full.accuracy:.1%}), layer speedup {point.layer_speedup:.2f}x, "
+        f"{full.accuracy:.1%}), layer speedup {point.speedup_shown}, "
         f"{point.mean_layers:.2f} layers on average"
     )
     delta = None if warnings else arguments.delta
@@ -170,7 +170,7 @@ def _choose_on_rows(tradeoff: Tradeoff, curve: List[Point], wish: Wish, full: Po
     if chosen is None:
         raise ConfigurationError(
             f"no {full.name} meets these conditions: accuracy goes up to {max(p.accuracy for p in curve):.1%}, "
-            f"layer speedup up to {max(p.layer_speedup for p in curve):.2f}x, not both at once"
+            f"layer speedup up to {max(curve, key=lambda p: p.layer_speedup).speedup_shown}, not both at once"
         )
     return chosen
 

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any, Dict, List
 
-from sledgehammer.analysis.series import Series
+from sledgehammer.analysis.series import Series, on_the_axis
 from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.commands.base import print_table
 from sledgehammer.support.files import replacing
@@ -59,7 +59,7 @@ def _cells(column: str, name: str, point: Point, shares: bool = True) -> Dict[st
         "accuracy": f"{point.accuracy:.1%}",
         "macro-F1": f"{point.macro_f1:.3f}",
         "mean layers": f"{point.mean_layers:.2f}",
-        "layer speedup": f"{point.layer_speedup:.2f}x",
+        "layer speedup": point.speedup_shown,
         "calibration error": f"{point.calibration_error:.3f}",
     }
     for layer, share in point.shares.items() if shares else ():
@@ -80,7 +80,7 @@ def series(report: Dict[str, Any]) -> List[Series]:
     for archive, points in report["versus"].items():
         style = "marks" if len(points) == 1 else "line"
         drawn.append(Series(short_name(archive), points, style, bands[archive]))
-    return drawn
+    return [one for one in map(on_the_axis, drawn) if one.points]
 
 
 def short_name(archive: str) -> str:

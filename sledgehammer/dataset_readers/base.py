@@ -51,6 +51,8 @@ class TransformerReader(DatasetReader):
         pair, the longer text first.
     validation_size : `int`, optional
         How many rows of a file `#validation` holds out; `#train` is all others.
+    lexical : `bool`, optional (default = `False`)
+        Whether instances also have the `pieces` that a lexical exit reads.
     """
 
     fields: List[str] = []
@@ -61,6 +63,7 @@ class TransformerReader(DatasetReader):
         model_name: Optional[str] = None,
         max_length: int = 512,
         validation_size: Optional[int] = None,
+        lexical: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -80,6 +83,7 @@ class TransformerReader(DatasetReader):
             self._tokenizer.backend_tokenizer, max_length
         )
         self._validation_size = validation_size
+        self.lexical = lexical
 
     def rows(self, path: str) -> Iterable[Row]:
         """Return all rows at `path`, which names no part, in an order that is always the same."""
@@ -97,9 +101,11 @@ class TransformerReader(DatasetReader):
     def instances(self, rows: Sequence[Row]) -> List[Instance]:
         """Return an instance of each row; the rows are tokenised together."""
         instances: List[Instance] = []
-        for encoded, row in zip(self._encode([row.texts for row in rows]), rows):
+        for encoded, row in zip(self._encode([row.texts for row in rows], self.lexical), rows):
             instance = self._row_instance(self._model_inputs(encoded), row)
             instance.truncated = encoded.truncated
+            if self.lexical:
+                instance.add_field("pieces", MetadataField(encoded.texts))
             instances.append(instance)
         return instances
 
@@ -116,8 +122,8 @@ class TransformerReader(DatasetReader):
         """Return the word pieces of each row of texts: `input_ids` and maybe `token_type_ids`."""
         return [self._model_inputs(encoded) for encoded in self._encode(rows)]
 
-    def _encode(self, rows: Sequence[Sequence[str]]) -> List[Encoded]:
-        return self._truncating_tokenizer.encode(rows) if rows else []
+    def _encode(self, rows: Sequence[Sequence[str]], whole: bool = False) -> List[Encoded]:
+        return self._truncating_tokenizer.encode(rows, whole) if rows else []
 
     def _model_inputs(self, encoded: Encoded) -> Dict[str, List[int]]:
         inputs = {"input_ids": encoded.ids, "token_type_ids": encoded.type_ids}
@@ -129,19 +135,7 @@ class TransformerReader(DatasetReader):
 
         This is what the lexical exit reads: nothing is cut off at `max_length`.
         """
-        if not rows:
-            return []
-        each_text = [
-            self._tokenizer(
-                list(texts),
-                add_special_tokens=False,
-                truncation=False,
-                return_attention_mask=False,
-                verbose=False,  # it would warn that the transformer takes no text this long
-            )["input_ids"]
-            for texts in zip(*rows)
-        ]
-        return [list(texts) for texts in zip(*each_text)]
+        return [encoded.texts for encoded in self._encode(rows, whole=True)]
 
     def tensors(self, encoded: Sequence[Dict[str, List[int]]]) -> Dict[str, Tensor]:
         """Return what `encode` gave as a batch for the model: tensors of shape (rows, tokens)."""

@@ -1,7 +1,7 @@
 """Hold the rows that run together, and take them to the next exit, where some of them stop."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 from numpy import ndarray
@@ -31,6 +31,10 @@ class Batch:
         What else the policy looks at; see `Evidence`.
     settings : `RowSettings`, optional
         The settings by which the policy decides; none where all exits run.
+    lexical : `ndarray`, optional
+        Shape (rows, labels): the logits of the exit before the first layer, if there is one.
+    padding : `int`, optional (default = `0`)
+        The word piece that fills up rows.
     """
 
     rows: ndarray
@@ -39,6 +43,8 @@ class Batch:
     probs: List[ndarray]
     signals: Arrays = field(default_factory=dict)
     settings: RowSettings = field(default_factory=RowSettings)
+    lexical: Optional[ndarray] = None
+    padding: int = 0
 
     @property
     def position(self) -> int:
@@ -73,6 +79,8 @@ class Batch:
             [probs[rows] for probs in self.probs],
             {name: signal[rows] for name, signal in self.signals.items()},
             self.settings.of(rows),
+            None if self.lexical is None else self.lexical[rows],
+            self.padding,
         )
 
     @staticmethod
@@ -80,10 +88,13 @@ class Batch:
         """Return one batch made of several that are at the same exit."""
         longest = max(int(batch.lengths.max()) for batch in batches)
         joined = {}
+        lexical: List[Any] = [batch.lexical for batch in batches]
         for name in batches[0].inputs:
             arrays = [batch.inputs[name] for batch in batches]
             if name != "pooled":
-                arrays = [_widen(array, longest) for array in arrays]
+                # Before the first layer the word pieces wait, after it hidden states.
+                padding = batches[0].padding if name == "input_ids" else 0
+                arrays = [_widen(array, longest, padding) for array in arrays]
             joined[name] = np.concatenate(arrays)
         return Batch(
             np.concatenate([batch.rows for batch in batches]),
@@ -92,6 +103,8 @@ class Batch:
             [np.concatenate(probs) for probs in zip(*(batch.probs for batch in batches))],
             {n: np.concatenate([b.signals[n] for b in batches]) for n in batches[0].signals},
             RowSettings.join([b.settings for b in batches], [len(b.rows) for b in batches]),
+            None if lexical[0] is None else np.concatenate(lexical),
+            batches[0].padding,
         )
 
 
@@ -149,8 +162,9 @@ def step(
     return Stopped(batch.rows[stops], exit, probs[stops]), batch.keep(np.flatnonzero(~stops))
 
 
-def _widen(array: ndarray, tokens: int) -> ndarray:
+def _widen(array: ndarray, tokens: int, padding: int) -> ndarray:
     missing = tokens - array.shape[1]
     if not missing:
         return array
-    return np.pad(array, [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2))
+    width = [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, width, constant_values=padding)

@@ -10,12 +10,24 @@ from numpy import ndarray
 from sledgehammer.engine.arguments import check_iterable, listed, whole_number
 from sledgehammer.engine.batch import Arrays, Batch, step
 from sledgehammer.engine.lines import TRUNCATED
-from sledgehammer.engine.manifest import TOKENIZER, EngineError, Manifest, read, read_choice
+from sledgehammer.engine.manifest import (
+    LEXICAL,
+    MANIFEST,
+    TOKENIZER,
+    EngineError,
+    Manifest,
+    read,
+    read_choice,
+)
 from sledgehammer.engine.runtimes import Segments, open_segments
 from sledgehammer.engine.source import Entry
 from sledgehammer.engine.stream import BATCH_SIZE, POOLED_RUNTIMES, Schedule, answers
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
+from sledgehammer.lexical import LexicalError, LinearModel, Pieces
 from sledgehammer.policies import Choice, ExitPolicy, Exits, RowSettings, known_shares
+
+CERTAINTY, DEPTH = "certainty", "depth"
+"""The signals that an exported model may tell; see `policies.Evidence`."""
 
 Given = Union[float, Sequence[float], None]
 """A setting: for all texts, or one a text; the exported default if `None`."""
@@ -33,6 +45,8 @@ class Engine:
     segments : `Segments`
     choice : `Choice`, optional
         What the policy's setting was chosen for, if that is known.
+    lexical : `LinearModel`, optional
+        The exit before the first layer, if the manifest says that there is one.
 
     # Raises
 
@@ -45,11 +59,14 @@ class Engine:
         tokenizer: Tokenizer,
         segments: Segments,
         choice: Optional[Choice] = None,
+        lexical: Optional[LinearModel] = None,
     ) -> None:
         self.manifest = manifest
         self.choice = choice
         self.tokenizer = tokenizer
         self.segments = segments
+        self.lexical = lexical
+        self._mixing = np.asarray(manifest.mixing, np.float32)
         self._temperatures = np.asarray(manifest.temperatures, np.float32)
         shares = known_shares(np.asarray(manifest.exit_shares, np.float32))
         self.exits = Exits(manifest.exit_layers, manifest.signals, shares)
@@ -85,7 +102,7 @@ class Engine:
         # Returns
 
         A dictionary a text, in order: `label`, `probs` by label, `confidence`, `exit_layer`,
-        `layers_run`, `layer_speedup`; and `truncated` (`True`) if the text was longer than
+        `layers_run`, `layer_speedup` (`None` where no layer was run); and `truncated` (`True`) if the text was longer than
         `max_length`.
 
         # Raises
@@ -100,8 +117,8 @@ class Engine:
         answers: List[Dict[str, Any]] = [{} for _ in encoded]
         for first in range(0, len(order), batch_size):
             positions = order[first : first + batch_size]
-            tokens = self.tokenizer.batch([encoded[i] for i in positions])
-            exits, probs = self.run_until_answered(tokens, self.policy, own.of(positions))
+            batch = self.encode_batch([encoded[i] for i in positions])
+            exits, probs = self.run_until_answered(batch, self.policy, own.of(positions))
             for i, exit, row in zip(positions, exits.tolist(), probs.tolist()):
                 answers[i] = self.answer(exit, row)
                 if encoded[i].truncated:
@@ -153,14 +170,14 @@ class Engine:
         return answers(self, texts, self.with_settings(given), schedule, max_wait)
 
     def run_until_answered(
-        self, tokens: Arrays, policy: ExitPolicy, settings: RowSettings
+        self, batch: Batch, policy: ExitPolicy, settings: RowSettings
     ) -> Tuple[ndarray, ndarray]:
         """Run each row until it may stop; the last exit answers the rest.
 
         # Parameters
 
-        tokens : `Dict[str, ndarray]`
-            Each of shape (rows, tokens), int64.
+        batch : `Batch`
+            One of which no exit has run, as of `start`.
         policy : `ExitPolicy`
             The engine's own, or another that is bound to its exits.
         settings : `RowSettings`
@@ -170,7 +187,6 @@ class Engine:
         The positions of the exits that answered, (rows,), and the calibrated probabilities,
         (rows, labels).
         """
-        batch = self.start(tokens)
         batch.settings = settings
         count = len(batch.rows)
         exits = np.empty(count, np.int64)
@@ -184,35 +200,75 @@ class Engine:
         return exits, answers
 
     def run_all_exits(self, tokens: Arrays) -> Tuple[ndarray, Arrays]:
-        """What every exit says of every row: uncalibrated logits, (rows, exits, labels), and the
-        signals that the segments tell, each (rows, exits)."""
+        """What every exit of the network says of every row: uncalibrated logits, (rows, exits,
+        labels), and the signals that the segments tell, each (rows, exits)."""
         batch = self.start(tokens)
         logits = []
-        for _ in self._temperatures:
-            exit_logits, signals = self._step(batch)
+        for segment in range(len(self._temperatures) - self.manifest.has_lexical):
+            exit_logits, signals = self._step(batch, segment)
             logits.append(exit_logits)
             batch.see(exit_logits, signals)
         return np.stack(logits, axis=1), batch.signals
 
     def encode_batch(self, encoded: Sequence[Encoded]) -> Batch:
         """A batch of tokenised rows, none of which has run."""
-        return self.start(self.tokenizer.batch(encoded))
+        lexical = self.lexical_logits([row.texts for row in encoded])
+        return self.start(self.tokenizer.batch(encoded), lexical)
 
-    def start(self, tokens: Arrays) -> Batch:
-        """A batch of which no exit has run."""
+    def lexical_logits(self, pieces: Sequence[Pieces]) -> Optional[ndarray]:
+        """Return what the exit before the first layer, if there is one, says of whole texts:
+        uncalibrated logits, (rows, labels)."""
+        return None if self.lexical is None else self.lexical.logits(pieces)
+
+    def start(self, tokens: Arrays, lexical: Optional[ndarray] = None) -> Batch:
+        """Return a batch of which no exit has run.
+
+        # Parameters
+
+        tokens : `Dict[str, ndarray]`
+            Each of shape (rows, tokens), int64.
+        lexical : `ndarray`, optional
+            Those of `lexical_logits`, to answer the rows; `run_all_exits` does without.
+        """
         lengths = tokens["attention_mask"].sum(axis=1)
-        return Batch(np.arange(len(lengths)), lengths, tokens, [])
+        return Batch(
+            np.arange(len(lengths)), lengths, tokens, [], lexical=lexical,
+            padding=self.manifest.pad_token_id,
+        )  # fmt: skip
 
     def advance(self, batch: Batch) -> ndarray:
         """Run a batch up to its next exit: that one's calibrated probabilities."""
-        logits, signals = self._step(batch)
-        probs = softmax(logits / self._temperatures[batch.position])
+        position = batch.position
+        if self.lexical is None:
+            logits, signals = self._step(batch, position)
+        else:
+            logits, signals = self._mixed_step(batch, position)
+        probs = softmax(logits / self._temperatures[position])
         batch.see(probs, signals)
         return probs
 
-    def _step(self, batch: Batch) -> Tuple[ndarray, Arrays]:
-        """The logits of the next exit, and the signals told there."""
-        outputs = self.segments.run(batch.position, batch.inputs)
+    def _mixed_step(self, batch: Batch, position: int) -> Tuple[ndarray, Arrays]:
+        """The logits of the next exit, the lexical exit's mixed in, and the signals there."""
+        assert batch.lexical is not None, "start the batch with its lexical logits"
+        if position == 0:
+            return batch.lexical, self._lexical_signals(batch.lexical)
+        logits, signals = self._step(batch, position - 1)
+        if DEPTH in signals:
+            signals[DEPTH] = np.pad(signals[DEPTH], [(0, 0), (1, 0)])
+        return logits + self._mixing[position] * batch.lexical, signals
+
+    def _lexical_signals(self, logits: ndarray) -> Arrays:
+        """The signals at the lexical exit: what would come of the embeddings is not known yet."""
+        found = {}
+        if CERTAINTY in self.manifest.signals:
+            found[CERTAINTY] = softmax(logits / self._temperatures[0]).max(axis=1)
+        if DEPTH in self.manifest.signals:
+            found[DEPTH] = np.zeros((len(logits), len(self._temperatures)), np.float32)
+        return found
+
+    def _step(self, batch: Batch, segment: int) -> Tuple[ndarray, Arrays]:
+        """Run a segment: the logits of its exit, and the signals told there."""
+        outputs = self.segments.run(segment, batch.inputs)
         logits = outputs.pop("logits")
         signals = {n: outputs.pop(n) for n in self.manifest.signals if n in outputs}
         batch.inputs = _for_next({**batch.inputs, **outputs})
@@ -266,7 +322,7 @@ class Engine:
             "confidence": probs[best],
             "exit_layer": layer,
             "layers_run": layer + 1,
-            "layer_speedup": self.manifest.full_layers / (layer + 1),
+            "layer_speedup": self.manifest.full_layers / (layer + 1) if layer >= 0 else None,
         }
 
 
@@ -294,9 +350,26 @@ def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
         manifest.inputs,
         manifest.pad_token_id,
         len(manifest.fields),
+        whole=manifest.has_lexical,
     )
     choice = read_choice(directory)
-    return Engine(manifest, tokenizer, open_segments(directory, manifest, threads), choice)
+    lexical = _lexical_exit(directory, manifest) if manifest.has_lexical else None
+    segments = open_segments(directory, manifest, threads)
+    return Engine(manifest, tokenizer, segments, choice, lexical)
+
+
+def _lexical_exit(directory: Path, manifest: Manifest) -> LinearModel:
+    try:
+        lexical = LinearModel.load(directory / LEXICAL)
+    except LexicalError as error:
+        raise EngineError(str(error)) from error
+    wanted = len(manifest.fields), len(manifest.labels)
+    if (lexical.space.texts, lexical.labels) != wanted:
+        raise EngineError(
+            f"{directory / LEXICAL} is for {lexical.space.texts} texts a row and {lexical.labels} "
+            f"labels, {directory / MANIFEST} for {wanted[0]} and {wanted[1]}: export it again"
+        )
+    return lexical
 
 
 def softmax(logits: ndarray) -> ndarray:

@@ -6,6 +6,7 @@ transformer/   the tokenizer and the transformer's config
 chosen.json    what the policy's setting was chosen for, if that is known
 seen.json      fingerprints of the rows that the model was trained, calibrated or tuned on
 segments/      a graph for each exit: the layers since the exit before, and the exit's head
+lexical.npz    the linear model of the exit before the first layer, if there is one
 """
 
 import dataclasses
@@ -29,6 +30,8 @@ CHECKSUM = "sha256"
 
 TOKENIZER = "transformer/tokenizer.json"
 
+LEXICAL = "lexical.npz"
+
 _OPTIONAL_FILES = ("config.json", "seen.json", CHOICE)
 """Files that AllenNLP's commands read if they are there."""
 
@@ -51,11 +54,11 @@ class Manifest:
     precision : `str`
         `"fp32"`, `"bf16"`, `"int8"` or `"int8-dynamic"`.
     exit_layers : `List[int]`
-        The layers with an exit, counted from 0.
+        The layers with an exit, counted from 0; -1 is the lexical exit, before the first layer.
     full_layers : `int`
         Layers of the full model.
     segments : `List[str]`
-        The graph of each exit, as a path within the directory.
+        The graph of each of the network's exits, as a path within the directory.
     labels : `List[str]`
     temperatures : `List[float]`
         The temperature of each exit.
@@ -82,6 +85,8 @@ class Manifest:
         depend on its neighbours (that is `int8-dynamic`). Empty for other precisions.
     timings : `Dict[str, Any]`, optional
         What `export --precision auto` measured before it chose; empty for other exports.
+    mixing : `List[float]`, optional
+        How much of the lexical exit's logits each exit adds to its own; empty without one.
     files : `Dict[str, Dict[str, Any]]`
         Bytes and SHA-256 of every other file, by its path.
     """
@@ -104,7 +109,13 @@ class Manifest:
     exit_shares: List[List[float]] = field(default_factory=list)
     activation_scales: str = ""
     timings: Dict[str, Any] = field(default_factory=dict)
+    mixing: List[float] = field(default_factory=list)
     files: Dict[str, Dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def has_lexical(self) -> bool:
+        """Whether there is an exit before the first layer."""
+        return self.exit_layers[0] == -1
 
     @property
     def number_format(self) -> str:
@@ -124,6 +135,7 @@ class Manifest:
             self.temperatures,
             self.number_format,
             self.source.get("fingerprint", ""),
+            self.mixing,
         )
 
 
@@ -257,7 +269,8 @@ def sha256(path: Path) -> str:
 
 def _check_files(directory: Path, manifest: Manifest) -> None:
     present = {name for name in _OPTIONAL_FILES if os.path.lexists(directory / name)}
-    unlisted = {*manifest.segments, TOKENIZER, *present} - set(manifest.files)
+    needed = [*manifest.segments, TOKENIZER, *([LEXICAL] if manifest.has_lexical else [])]
+    unlisted = {*needed, *present} - set(manifest.files)
     if unlisted:
         raise EngineError(f"{directory / MANIFEST} does not list {', '.join(sorted(unlisted))}")
     root = os.path.realpath(directory)

@@ -29,11 +29,15 @@ def _disagreement(fields: Mapping[str, Any]) -> str:
     layers = fields["exit_layers"]
     if layers[-1] >= fields["full_layers"]:
         return f"exit_layers must lie below full_layers, {fields['full_layers']}, got {layers}"
-    for name in ("segments", "temperatures"):
-        if len(fields[name]) != len(layers):
-            return (
-                f"{name} must have an entry for each exit: {len(layers)}, got {len(fields[name])}"
-            )
+    lexical = layers[0] == -1
+    wanted = {
+        "segments": len(layers) - lexical,
+        "temperatures": len(layers),
+        "mixing": len(layers) if lexical else 0,
+    }
+    for name, count in wanted.items():
+        if len(fields[name]) != count:
+            return f"{name} must have an entry for each exit: {count}, got {len(fields[name])}"
     if any(len(row) != 1 + len(layers) for row in fields["exit_shares"]):
         return f"exit_shares must have rows of {1 + len(layers)} numbers"
     return ""
@@ -78,8 +82,12 @@ def _all_different(is_valid: Callable[[Any], bool], least: int = 1) -> Callable[
 
 
 def _are_layers(value: Any) -> bool:
-    are_different = _all_different(lambda layer: _is_whole(layer, 0))
-    return are_different(value) and sorted(value) == value
+    are_different = _all_different(lambda layer: _is_whole(layer, -1))
+    return are_different(value) and sorted(value) == value and value != [-1]
+
+
+def _are_multiples(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_number(m) and m >= 0 for m in value)
 
 
 def _are_temperatures(value: Any) -> bool:
@@ -143,7 +151,7 @@ def _are_inputs(value: Any) -> bool:
 _FIELDS: Dict[str, Any] = {
     "runtime": (_is_name, "the name of a runtime"),
     "precision": (PRECISIONS.__contains__, f"one of {', '.join(PRECISIONS)}"),
-    "exit_layers": (_are_layers, "increasing layers, counted from 0"),
+    "exit_layers": (_are_layers, "increasing layers, counted from 0 (-1: before the first)"),
     "full_layers": (lambda value: _is_whole(value, 1), "a number of layers"),
     "segments": (_all_different(_is_path), "different paths within the directory"),
     "labels": (_all_different(_is_name), "different names"),
@@ -164,6 +172,7 @@ _FIELDS: Dict[str, Any] = {
         ACTIVATION_SCALES.__contains__,
         f"one of {', '.join(filter(None, ACTIVATION_SCALES))}, or empty",
     ),
+    "mixing": (_are_multiples, "numbers of at least 0"),
     "timings": (lambda value: isinstance(value, dict), "what was timed, by name"),
     "files": (_is_object(_is_name, _is_file), "bytes and SHA-256 by path"),
 }

@@ -22,12 +22,18 @@ spaces.
 """
 
 
+WHOLE_TEXT = 1 << 17
+"""Of a whole text so many characters are tokenised at least: some 25,000 words."""
+
+
 class Encoded(NamedTuple):
-    """Hold the word pieces of one row, two lists of the same length; and whether some were cut."""
+    """Hold the word pieces of one row, two lists of the same length; whether some were cut; and, if
+    they were asked for, those of each whole text, without special tokens."""
 
     ids: List[int]
     type_ids: List[int]
     truncated: bool = False
+    texts: List[List[int]] = []
 
 
 class Tokenizer:
@@ -45,6 +51,8 @@ class Tokenizer:
     pad_token_id : `int`
     texts : `int`
         How many texts a row has: 1, or 2 for pairs.
+    whole : `bool`, optional (default = `False`)
+        Whether the word pieces of whole texts are wanted too.
 
     # Raises
 
@@ -52,7 +60,13 @@ class Tokenizer:
     """
 
     def __init__(
-        self, file: Path, max_length: int, inputs: Sequence[str], pad_token_id: int, texts: int
+        self,
+        file: Path,
+        max_length: int,
+        inputs: Sequence[str],
+        pad_token_id: int,
+        texts: int,
+        whole: bool = False,
     ) -> None:
         import tokenizers
 
@@ -64,6 +78,7 @@ class Tokenizer:
         self._inputs = list(inputs)
         self._pad_token_id = pad_token_id
         self._texts = texts
+        self._whole = whole
 
     def encode(self, texts: Sequence[Text]) -> List[Encoded]:
         """Return the word pieces of each row.
@@ -73,7 +88,8 @@ class Tokenizer:
         `EngineError` for a row that is not a text, or not a pair if the model takes pairs.
         """
         rows = [self.checked(text, number) for number, text in enumerate(texts)]
-        return self._tokenizer.encode([row if isinstance(row, tuple) else (row,) for row in rows])
+        pairs = [row if isinstance(row, tuple) else (row,) for row in rows]
+        return self._tokenizer.encode(pairs, self._whole)
 
     def checked(self, text: Text, number: int) -> Any:
         """Return a text as the tokenizer takes it: a string, or a tuple of two.
@@ -94,6 +110,10 @@ class Tokenizer:
         if not all(map(is_text, parts)):
             raise EngineError(f"text {number} has a lone surrogate, which is not valid text")
         return parts[0] if self._texts == 1 else parts
+
+    @property
+    def pad_token_id(self) -> int:
+        return self._pad_token_id
 
     def batch(self, rows: Sequence[Encoded]) -> Dict[str, ndarray]:
         """Return the model's input for some rows; see `padded`."""
@@ -150,18 +170,32 @@ class TruncatingTokenizer:
         self._encode_batch = without_offsets or tokenizer.encode_batch
         self._max_length = max_length
 
-    def encode(self, rows: Sequence[Sequence[str]]) -> List[Encoded]:
-        """Return the word pieces of each row, of one text or of two."""
+    def encode(self, rows: Sequence[Sequence[str]], whole: bool = False) -> List[Encoded]:
+        """Return the word pieces of each row, of one text or of two.
+
+        # Parameters
+
+        whole : `bool`, optional (default = `False`)
+            Whether those of the whole texts are wanted too.
+        """
         characters = self._max_length * CHARACTERS_PER_PIECE
+        if whole:
+            characters = max(characters, WHOLE_TEXT)
         inputs = [tuple(text[:characters] for text in row) for row in rows]
         if len(inputs) == 1:  # for one text, starting a thread pool costs more than it saves
             encodings = [self._tokenizer.encode(*inputs[0])]
         else:
             singles = all(len(texts) == 1 for texts in inputs)
             encodings = self._encode_batch([texts[0] for texts in inputs] if singles else inputs)
-        return [
+        made = [
             self._truncated(encoding, any(len(text) > characters for text in row))
             for encoding, row in zip(encodings, rows)
+        ]
+        if not whole:
+            return made
+        return [
+            row._replace(texts=_texts_of(encoding, len(texts)))
+            for row, encoding, texts in zip(made, encodings, rows)
         ]
 
     def _truncated(self, encoding: Any, characters_were_cut: bool) -> Encoded:
@@ -180,6 +214,17 @@ class TruncatingTokenizer:
                     continue
             kept.append(position)
         return Encoded([ids[i] for i in kept], [type_ids[i] for i in kept], True)
+
+
+def _texts_of(encoding: Any, texts: int) -> List[List[int]]:
+    """The word pieces of each text of a row."""
+    ids, text_of = encoding.ids, encoding.sequence_ids  # None for special tokens
+    found = []
+    for text in range(texts):
+        count = text_of.count(text)
+        first = text_of.index(text) if count else 0
+        found.append(ids[first : first + count])
+    return found
 
 
 def longest_first(first: int, second: int, room: int) -> Tuple[int, int]:

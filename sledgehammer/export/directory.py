@@ -15,7 +15,7 @@ from allennlp.common.checks import ConfigurationError
 from sledgehammer import __version__
 from sledgehammer.dataset_readers.base import Row, token_batches
 from sledgehammer.engine import Engine, load
-from sledgehammer.engine.manifest import TOKENIZER, Manifest, write
+from sledgehammer.engine.manifest import LEXICAL, TOKENIZER, Manifest, write
 from sledgehammer.export import onnx, openvino
 from sledgehammer.export.segments import (
     Segment,
@@ -141,6 +141,8 @@ def export(
     (folder / "segments").mkdir()
     names = _write_segments(segments, format, folder, examples, calibration)
     (folder / "seen.json").write_text(json.dumps(model.seen.as_lists()), encoding="utf-8")
+    if model.lexical is not None and not without_exits:
+        model.lexical.linear.save(folder / LEXICAL)
     if model.choice is not None:
         (folder / CHOICE).write_bytes(choice_bytes(model.choice))
     manifest = describe(
@@ -193,6 +195,7 @@ def describe(
         pad_token_id=reader.pad_token_id,
         signals=list(policy.needs),
         exit_shares=[] if shares is None else shares.tolist(),
+        mixing=model.mixing.tolist() if has_all_exits and model.lexical is not None else [],
         **written,
     )
 

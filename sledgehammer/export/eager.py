@@ -59,7 +59,10 @@ def eager_engine(opened: Opened) -> Engine:
         file = folder / "tokenizer.json"
         reader.save_tokenizer(file)
         tokenizer = Tokenizer(
-            file, manifest.max_length, inputs, manifest.pad_token_id, len(manifest.fields)
-        )
+            file, manifest.max_length, inputs, manifest.pad_token_id, len(manifest.fields),
+            whole=manifest.has_lexical,
+        )  # fmt: skip
     segments = segments_of(model, inputs, traceable=False)
-    return Engine(manifest, tokenizer, TorchSegments(segments, model.temperatures.device))
+    runtime = TorchSegments(segments, model.temperatures.device)
+    lexical = None if model.lexical is None else model.lexical.linear
+    return Engine(manifest, tokenizer, runtime, lexical=lexical)

@@ -49,6 +49,7 @@ def write_changed(
     extra: Optional[Dict[str, bytes]] = None,
     dtype: Optional[str] = None,
     overwrite: bool = True,
+    lexical: Optional[Dict[str, Any]] = None,
 ) -> None:
     """Write a changed copy of an archive.
 
@@ -67,10 +68,12 @@ def write_changed(
         The number format of inference, if it changes.
     overwrite : `bool`, optional (default = `True`)
         Whether to replace an archive that has appeared at `target` in the meantime.
+    lexical : `Dict[str, Any]`, optional
+        The config of a lexical exit, if the model gets one.
     """
     changes = {WEIGHTS_NAME: lambda old: _changed_weights(old, weights)}
-    if policy is not None or dtype is not None:
-        changes[CONFIG_NAME] = lambda old: changed_config(old, policy, dtype)
+    if policy is not None or dtype is not None or lexical is not None:
+        changes[CONFIG_NAME] = lambda old: changed_config(old, policy, dtype, lexical)
     with reporting_damage(source), replacing(target, overwrite) as partial:
         tars.rewrite(archive_file(source), partial, changes, extra or {})
 
@@ -85,14 +88,22 @@ def _changed_weights(old: bytes, weights: Dict[str, Tensor]) -> bytes:
 
 
 def changed_config(
-    old: bytes, policy: Optional[Dict[str, Any]], dtype: Optional[str] = None
+    old: bytes,
+    policy: Optional[Dict[str, Any]],
+    dtype: Optional[str] = None,
+    lexical: Optional[Dict[str, Any]] = None,
 ) -> bytes:
-    """Return an archive's config with another policy or number format of inference."""
+    """Return an archive's config with another policy, number format of inference or lexical exit."""
     config: Dict[str, Any] = json.loads(old)
     if policy is not None:
         config["model"]["policy"] = policy
     if dtype is not None:
         config["model"]["inference_dtype"] = dtype
+    if lexical is not None:
+        config["model"]["lexical"] = lexical
+        for name in ("dataset_reader", "validation_dataset_reader"):
+            if config.get(name):
+                config[name]["lexical"] = True
     return json.dumps(config, indent=4).encode()
 
 

@@ -16,9 +16,10 @@ from sledgehammer.engine.runtimes import Arrays
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.chosen_setting import with_choice
 from sledgehammer.model.fitted_rows import PURPOSES
+from sledgehammer.model.lexical import LexicalExit
 from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.network.encoder import TokenTensors
-from sledgehammer.network.runner import Answers, GradientFlow
+from sledgehammer.network.runner import Answers, GradientFlow, LexicalLogits
 from sledgehammer.network.signals import AllExits
 from sledgehammer.policies import ExitPolicy, RowSettings
 
@@ -32,7 +33,7 @@ class EngineRunner:
     def run_all_exits(
         self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
     ) -> AllExits:
-        """What every exit says of every row; there are no gradients."""
+        """What every exit of the network says of every row; there are no gradients."""
         logits, signals = self._engine.run_all_exits(self._arrays(tokens))
         return AllExits(
             torch.from_numpy(logits), {n: torch.from_numpy(s) for n, s in signals.items()}
@@ -44,10 +45,13 @@ class EngineRunner:
         temperatures: Tensor,
         policy: ExitPolicy,
         settings: Optional[RowSettings] = None,
+        lexical: Optional[LexicalLogits] = None,
     ) -> Answers:
         """Run each row until `policy` lets it exit; the temperatures are the engine's own."""
         own = policy.values if settings is None else settings
-        exits, probs = self._engine.run_until_answered(self._arrays(tokens), policy, own)
+        logits = None if lexical is None else lexical.logits.cpu().numpy()
+        batch = self._engine.start(self._arrays(tokens), logits)
+        exits, probs = self._engine.run_until_answered(batch, policy, own)
         return Answers(torch.from_numpy(exits), torch.from_numpy(probs))
 
     def _arrays(self, tokens: TokenTensors) -> Arrays:
@@ -64,24 +68,34 @@ class ExportedClassifier(ExitClassifier):
     engine : `Engine`
     policy : `ExitPolicy`
     label_namespace : `str`
+    mix : `bool`, optional (default = `True`)
+        See `LexicalExit`.
     """
 
     def __init__(
-        self, vocab: Vocabulary, engine: Engine, policy: ExitPolicy, label_namespace: str
+        self,
+        vocab: Vocabulary,
+        engine: Engine,
+        policy: ExitPolicy,
+        label_namespace: str,
+        mix: bool = True,
     ) -> None:
         manifest = engine.manifest
         super().__init__(
             vocab,
-            manifest.exit_layers,
+            manifest.exit_layers[1:] if manifest.has_lexical else manifest.exit_layers,
             manifest.full_layers,
             policy=policy,
             label_namespace=label_namespace,
             signals=manifest.signals,
+            lexical=None if engine.lexical is None else LexicalExit.of(engine.lexical, mix),
         )
         if engine.exits.shares is not None:
             self.store_shares(engine.exits.shares)
         self.engine = engine
         self.temperatures.copy_(torch.tensor(manifest.temperatures))
+        if manifest.mixing:
+            self.mixing.copy_(torch.tensor(manifest.mixing))
         self.runner = EngineRunner(engine)
         # AllenNLP's predictors ask the first parameter for its device.
         self.nothing = torch.nn.Parameter(torch.empty(0), requires_grad=False)
@@ -119,7 +133,8 @@ def load_exported(directory: Path, overrides: str = "") -> Archive:
     for label in manifest.labels:
         vocab.add_token_to_namespace(label, namespace)
     policy = RegisteredPolicy.from_params(model_config.get("policy", {}))
-    model = ExportedClassifier(vocab, engine, policy, namespace)
+    mix = bool((model_config.get("lexical", None) or {}).get("mix", True))
+    model = ExportedClassifier(vocab, engine, policy, namespace, mix)
     seen = json.loads((directory / "seen.json").read_text(encoding="utf-8"))
     for name in PURPOSES:  # older versions did not write them all
         setattr(model.seen, name, torch.tensor(seen.get(name, []), dtype=torch.long))

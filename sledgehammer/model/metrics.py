@@ -58,7 +58,8 @@ class AnswerStatistics(Metric):
         self._bins = self._bins.to(device) + torch.stack(bin_counts(confidence, correct))
 
     def get_metric(self, reset: bool = False) -> Dict[str, float]:
-        """Return `accuracy` and `layer_speedup`; with `reset` all of `details`."""
+        """Return `accuracy` and `layer_speedup`, a ratio of means that is left out if the lexical exit
+        answered all rows; with `reset` all of `details`."""
         if not reset:
             return self._summary()
         self._count, self._right = dist_reduce_sum(self._count), dist_reduce_sum(self._right)
@@ -91,10 +92,10 @@ class AnswerStatistics(Metric):
         total = float(self._count.sum())
         if not total:
             return {}
-        return {
-            "accuracy": float(self._right.sum()) / total,
-            "layer_speedup": self.full_layers / (self._mean_exit_layer() + 1),
-        }
+        summary = {"accuracy": float(self._right.sum()) / total}
+        if mean_layers := self._mean_exit_layer() + 1:
+            summary["layer_speedup"] = self.full_layers / mean_layers
+        return summary
 
     def _mean_exit_layer(self) -> float:
         layers = self._count.new_tensor(self.exit_layers)

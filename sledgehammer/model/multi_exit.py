@@ -13,6 +13,7 @@ from allennlp.nn.parallel import DdpAccelerator
 
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.chosen_setting import with_choice
+from sledgehammer.model.lexical import LexicalExit
 from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.network import pretrained
 from sledgehammer.network.encoder import LayeredEncoder, check_supported
@@ -62,6 +63,9 @@ class MultiExitClassifier(ExitClassifier):
     inference_dtype : `str`, optional (default = `"float32"`)
         Number format of the layers in evaluation mode: `float32`, `bfloat16` or `float16`.
         Training, and the weights in an archive, are float32 all the same.
+    lexical : `LexicalExit`, optional
+        An exit before the first layer, a linear model on n-grams: `{}` with the default settings.
+        The dataset reader needs `"lexical": true`.
 
     # Raises
 
@@ -84,6 +88,7 @@ class MultiExitClassifier(ExitClassifier):
         pretrained_weights: bool = True,
         signals: Sequence[str] = (),
         inference_dtype: Any = "float32",  # not str: AllenNLP would make one of anything
+        lexical: Optional[LexicalExit] = None,
         # AllenNLP's own. With **kwargs it would ask a config for the base's `full_layers` too.
         regularizer: Optional[RegularizerApplicator] = None,
         serialization_dir: Optional[str] = None,
@@ -96,7 +101,7 @@ class MultiExitClassifier(ExitClassifier):
         )
         super().__init__(
             vocab, exit_layers, encoder.full_layers, objective, policy, label_namespace,
-            checked_signals(signals), regularizer=regularizer, serialization_dir=serialization_dir,
+            checked_signals(signals), lexical, regularizer=regularizer, serialization_dir=serialization_dir,
             ddp_accelerator=ddp_accelerator,
         )  # fmt: skip
         self.encoder = encoder

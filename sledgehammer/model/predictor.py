@@ -35,8 +35,9 @@ class SledgehammerPredictor(Predictor):
     `{"premise": ..., "hypothesis": ...}`; `"threshold"`, or another setting that the archive's
     policy has, holds for that line only; `"id"` is carried over to the output, `"label"` is passed
     over, and other fields are errors. The output has `label`, `probs` by label name, `confidence`,
-    `exit_layer`, `layers_run` and `layer_speedup`; also `"truncated": true` if the text was longer
-    than the reader's `max_length`. A bad line gives `{"error": ..., "line": N}` in its place.
+    `exit_layer`, `layers_run` and `layer_speedup` (null where no layer was run); also
+    `"truncated": true` if the text was longer than the reader's `max_length`. A bad line gives
+    `{"error": ..., "line": N}` in its place.
 
     # Parameters
 
@@ -149,7 +150,7 @@ class SledgehammerPredictor(Predictor):
         steered = self._model.policy is self._plain
         with self._model.deciding_by(self._in_stream if steered else self._model.policy):
             outputs = self._model.forward_on_instances(instances)
-        answers = [sanitize({name: output[name] for name in ANSWER_FIELDS}) for output in outputs]
+        answers = [_as_json(output) for output in outputs]
         for answer, is_cut in zip(answers, truncated):
             if is_cut:
                 answer[TRUNCATED] = True
@@ -181,3 +182,8 @@ class SledgehammerPredictor(Predictor):
 def _report(tally: Tally, max_length: int) -> None:
     for summary in tally.summaries(max_length):
         logger.warning(summary)
+
+
+def _as_json(output: JsonDict) -> JsonDict:
+    # AllenNLP's function makes a text of `None`.
+    return {n: None if output[n] is None else sanitize(output[n]) for n in ANSWER_FIELDS}

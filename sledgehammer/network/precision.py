@@ -8,7 +8,7 @@ from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
 from sledgehammer.network.encoder import LayeredEncoder, TokenTensors
-from sledgehammer.network.runner import Answers, GradientFlow, LayerwiseRunner
+from sledgehammer.network.runner import Answers, GradientFlow, LayerwiseRunner, LexicalLogits
 from sledgehammer.network.signals import AllExits
 from sledgehammer.policies import ExitPolicy, RowSettings
 
@@ -77,9 +77,10 @@ class FormatRunner:
         temperatures: Tensor,
         policy: ExitPolicy,
         settings: Optional[RowSettings] = None,
+        lexical: Optional[LexicalLogits] = None,
     ) -> Answers:
         """See `LayerwiseRunner`."""
-        return self._current().run_until_answered(tokens, temperatures, policy, settings)
+        return self._current().run_until_answered(tokens, temperatures, policy, settings, lexical)
 
     def forget(self) -> None:
         """Convert anew in the next pass that needs it: weights, device or format have changed."""

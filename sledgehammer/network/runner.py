@@ -4,20 +4,21 @@ Rows that have an answer leave the batch, and columns that are padding in all re
 cut, so that nothing is computed for a row after its exit.
 """
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import Dict, List, Optional, Sequence
+from typing import List, Optional, Sequence
 
-import numpy as np
 import torch
 from numpy import ndarray
 from torch import Tensor
 
+from sledgehammer.network.active_rows import ActiveRows, Answers, Collected, LexicalLogits, indices
 from sledgehammer.network.encoder import LayeredEncoder, LayerInput, Pooling, TokenTensors
 from sledgehammer.network.exit_head import ExitHead
 from sledgehammer.network.gradients import scaled_gradient
 from sledgehammer.network.signals import CERTAINTY, DEPTH, AllExits, DepthHead
-from sledgehammer.policies import Evidence, ExitPolicy, RowSettings
+from sledgehammer.policies import ExitPolicy, RowSettings
+
+__all__ = ["Answers", "GradientFlow", "LayerwiseRunner", "LexicalLogits"]
 
 
 class GradientFlow(Enum):
@@ -29,119 +30,6 @@ class GradientFlow(Enum):
         "to all layers below it, each of which gets the mean of all exits above, not the sum"
     )
     LOWER_EXITS = "not beyond the exit itself: the backbone and the last exit are frozen"
-
-
-@dataclass
-class Answers:
-    """One answer a row.
-
-    # Parameters
-
-    exit : `Tensor`
-        Shape (rows,), long: the position of the exit that answered.
-    probs : `Tensor`
-        Shape (rows, labels): its calibrated probabilities.
-    """
-
-    exit: Tensor
-    probs: Tensor
-
-
-class _ActiveRows:
-    """The rows that still run, and all that belongs to them.
-
-    What decides over the next step is kept on the host, so that an exit's probabilities are all
-    that has to come from the device.
-    """
-
-    def __init__(self, inputs: LayerInput, settings: RowSettings) -> None:
-        self.inputs = inputs
-        self.settings = settings
-        self.pooled: List[Tensor] = []  # one a layer run: (rows, hidden)
-        self.positions = list(range(len(inputs.mask)))  # in the whole batch
-        self._probs: List[ndarray] = []  # on the host, one an exit passed: (rows, labels)
-        self._certainty: List[ndarray] = []  # the same: (rows, 1)
-        self._depth: Optional[ndarray] = None  # on the host: (rows, exits)
-        self._lengths: List[int] = []  # real tokens; known from the first transfer on
-
-    def predict(self, depth: Tensor) -> Dict[str, ndarray]:
-        """Bring the (rows, exits) predictions of the depth to the host."""
-        (self._depth,) = self.transfer([depth])
-        return {DEPTH: self._depth}
-
-    def see(self, probs: Tensor, certainty: Optional[Tensor]) -> Evidence:
-        """Add an exit's (rows, labels) probabilities, and its certainty: one transfer."""
-        seen = self.transfer([probs] if certainty is None else [probs, certainty[:, None]])
-        self._probs.append(seen[0])
-        signals = {} if self._depth is None else {DEPTH: self._depth}
-        if certainty is not None:
-            self._certainty.append(seen[1])
-            signals[CERTAINTY] = np.concatenate(self._certainty, axis=1)
-        return Evidence(list(self._probs), signals)
-
-    def transfer(self, columns: List[Tensor]) -> List[ndarray]:
-        """Bring (rows, some) tensors to the host, and the lengths if they are not there yet."""
-        lengths_too = len(self.positions) > 1 and not self._lengths
-        if len(columns) == 1 and not lengths_too:
-            return [_on_host(columns[0])]
-        parts = list(columns)
-        if lengths_too:
-            parts.append(self.inputs.mask.sum(dim=1, keepdim=True).float())
-        table = _on_host(torch.cat(parts, dim=1))
-        if lengths_too:
-            self._lengths = table[:, -1].astype(int).tolist()
-        ends = np.cumsum([column.size(1) for column in columns])
-        return np.split(table, ends, axis=1)[: len(columns)]
-
-    def keep(self, staying: List[int], encoder: LayeredEncoder) -> None:
-        """Go on with some of the rows, and without the columns that only the others needed."""
-        if not self._lengths:
-            self.transfer([self.inputs.mask[:, :0].float()])
-        self.positions = [self.positions[i] for i in staying]
-        self._lengths = [self._lengths[i] for i in staying]
-        rows = _indices(staying, self.inputs.mask.device)
-        self.inputs = encoder.narrow(self.inputs, rows, max(self._lengths))
-        self.pooled = [state[rows] for state in self.pooled]
-        self._probs = [probs[staying] for probs in self._probs]
-        self._certainty = [certainty[staying] for certainty in self._certainty]
-        self._depth = None if self._depth is None else self._depth[staying]
-        self.settings = self.settings.of(staying)
-
-
-class _Collected:
-    """The answers so far, in the order in which rows leave."""
-
-    def __init__(self) -> None:
-        self._positions: List[int] = []
-        self._exits: List[int] = []
-        self._probs: List[Tensor] = []
-
-    def add(self, positions: List[int], exit_number: int, probs: Tensor) -> None:
-        self._positions += positions
-        self._exits += [exit_number] * len(positions)
-        self._probs.append(probs)
-
-    def answers(self) -> Answers:
-        """In the order of the whole batch."""
-        device = self._probs[0].device
-        if len(self._probs) == 1:  # all rows left together, in their order
-            return Answers(
-                torch.full((len(self._exits),), self._exits[0], device=device), self._probs[0]
-            )
-        back = sorted(range(len(self._positions)), key=self._positions.__getitem__)
-        exits = _indices([self._exits[i] for i in back], device)
-        return Answers(exits, torch.cat(self._probs)[_indices(back, device)])
-
-
-def _indices(numbers: List[int], device: torch.device) -> Tensor:
-    made = torch.tensor(numbers)
-    # Unlike one that blocks, this copy does not wait for what the device still has to do.
-    return made if device.type == "cpu" else made.to(device, non_blocking=True)
-
-
-def _on_host(tensor: Tensor) -> ndarray:
-    # Microseconds, but between layers of a thousand.
-    return (tensor.detach() if tensor.requires_grad else tensor).cpu().numpy()
 
 
 class LayerwiseRunner:
@@ -216,6 +104,7 @@ class LayerwiseRunner:
         temperatures: Tensor,
         policy: ExitPolicy,
         settings: Optional[RowSettings] = None,
+        lexical: Optional[LexicalLogits] = None,
     ) -> Answers:
         """Run each row until `policy` lets it exit; the last exit answers the rest.
 
@@ -223,24 +112,28 @@ class LayerwiseRunner:
 
         tokens : `TokenTensors`
         temperatures : `Tensor`
-            Shape (exits,).
+            Shape (exits,), those of the lexical exit included if there is one.
         policy : `ExitPolicy`
         settings : `RowSettings`, optional
             In place of the policy's own; arrays of shape (rows,) where rows have their own.
+        lexical : `LexicalLogits`, optional
+            Of the exit before the first layer: the rows that it answers are not even embedded.
         """
-        active = _ActiveRows(
-            self._encoder.start(tokens), policy.values if settings is None else settings
+        active = ActiveRows(
+            self._encoder, tokens, policy.values if settings is None else settings, lexical
         )
-        collected = _Collected()
+        collected = Collected()
         plan = self._plan(active, policy)
         each_temperature = temperatures.unbind()
-        for position, head in enumerate(self._exits):
+        heads: List[Optional[ExitHead]] = [*([] if lexical is None else [None]), *self._exits]
+        for position, head in enumerate(heads):
             if plan is not None and position not in plan:
                 continue  # nobody takes this exit
-            active.inputs = self._advance(active.inputs, active.pooled, head)
-            states = head.states(active.pooled, active.inputs)
-            probs = torch.softmax(head.logits(states) / each_temperature[position], dim=-1)
-            if position == len(self._exits) - 1:
+            states = [] if head is None else self._states(active, head)
+            probs = torch.softmax(
+                _logits(active, position, head, states) / each_temperature[position], dim=-1
+            )
+            if position == len(heads) - 1:
                 collected.add(active.positions, position, probs)
                 break
             if plan is None:
@@ -253,12 +146,11 @@ class LayerwiseRunner:
             if any(decided):
                 leaving = [row for row, stop in enumerate(decided) if stop]
                 there = [active.positions[row] for row in leaving]
-                collected.add(there, position, probs[_indices(leaving, probs.device)])
-                staying = [row for row, stop in enumerate(decided) if not stop]
-                active.keep(staying, self._encoder)
+                collected.add(there, position, probs[indices(leaving, probs.device)])
+                active.keep([row for row, stop in enumerate(decided) if not stop])
         return collected.answers()
 
-    def _plan(self, active: _ActiveRows, policy: ExitPolicy) -> Optional[List[int]]:
+    def _plan(self, active: ActiveRows, policy: ExitPolicy) -> Optional[List[int]]:
         """Each row's exit, if it is known before the run."""
         known = {}
         if DEPTH in policy.needs:
@@ -266,6 +158,11 @@ class LayerwiseRunner:
             known = active.predict(self._depth(active.inputs))
         planned = policy.plan(len(active.positions), known, active.settings)
         return None if planned is None else planned.tolist()
+
+    def _states(self, active: ActiveRows, head: ExitHead) -> List[Tensor]:
+        """Run the rows up to an exit: the states that it looks at."""
+        active.inputs = self._advance(active.inputs, active.pooled, head)
+        return head.states(active.pooled, active.inputs)
 
     def _advance(
         self, inputs: LayerInput, pooled: List[Tensor], head: ExitHead, share: float = 1.0
@@ -280,13 +177,29 @@ class LayerwiseRunner:
         return inputs
 
 
+def _logits(
+    active: ActiveRows, position: int, head: Optional[ExitHead], states: List[Tensor]
+) -> Tensor:
+    """The logits of an exit, `None` being the lexical one, whose own are mixed into the others'."""
+    if head is None:
+        return active.lexical_logits
+    return active.mixed(position, head.logits(states))
+
+
 def _decide(
-    active: _ActiveRows, policy: ExitPolicy, head: ExitHead, states: List[Tensor], probs: Tensor
+    active: ActiveRows,
+    policy: ExitPolicy,
+    head: Optional[ExitHead],
+    states: List[Tensor],
+    probs: Tensor,
 ) -> List[bool]:
     """Which of the rows that run stop at this exit, which gave them these probabilities."""
     certainty = None
     if CERTAINTY in policy.needs:
-        certainty = head.certainty(torch.stack(states, dim=1))
+        if head is None:
+            certainty = probs.amax(dim=-1)
+        else:
+            certainty = head.certainty(torch.stack(states, dim=1))
     decision = policy.decide(active.see(probs, certainty), active.settings)
     if isinstance(decision, ndarray):
         return decision.tolist()

@@ -161,13 +161,14 @@ def _read(teacher: str, source: str, run: TrainingRun) -> TeacherOutputs:
         raise ConfigurationError("there is no row for the teacher to read")
     fingerprints = torch.tensor(sorted(read))
     log_probs = torch.stack([read[fingerprint] for fingerprint in fingerprints.tolist()])
-    return TeacherOutputs(source, model.exit_layers, model.full_layers, fingerprints, log_probs)
+    return TeacherOutputs(source, model.network_layers, model.full_layers, fingerprints, log_probs)
 
 
 def _predictions(
     model: Any, reader: Any, rows: Sequence[ReadRow], device: torch.device
 ) -> Iterator[Tuple[ReadRow, Tensor]]:
-    """Each row with the logarithms of what all exits say: (exits, labels), on the CPU."""
+    """Each row with the logarithms of what the network's exits say, the lexical exit's logits mixed
+    in where the teacher has one: (exits, labels), on the CPU."""
     encoded = reader.encode([row.texts for row in rows])
     order = sorted(range(len(rows)), key=lambda i: len(encoded[i]["input_ids"]))
     for start in range(0, len(order), BATCH):
@@ -175,7 +176,9 @@ def _predictions(
         tokens = reader.tensors([encoded[i] for i in chosen])
         with torch.no_grad():
             found = model.runner.run_all_exits({n: t.to(device) for n, t in tokens.items()})
-            scaled = found.logits.float() / model.temperatures[:, None]
+            if model.lexical is not None:
+                found = model.with_lexical(found, reader.pieces([rows[i].texts for i in chosen]))
+            scaled = model.scaled(found.logits)[:, -len(model.network_layers) :]
         yield from zip((rows[i] for i in chosen), torch.log_softmax(scaled, dim=-1).cpu())
 
 

@@ -23,12 +23,15 @@ class Conditions:
         Such as `float32`, or `onnx int8`.
     weights : `str`
         A fingerprint of the weights; empty if it is not known.
+    mixing : `Sequence[float]`, optional
+        How much of a lexical exit's logits each exit adds to its own; empty without one.
     """
 
     policy: Dict[str, Any]
     temperatures: Sequence[float]
     number_format: str
     weights: str = ""
+    mixing: Sequence[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,18 @@ class Choice:
 
     def _changes(self, now: Conditions) -> List[str]:
         then = self.conditions
-        same = len(then.temperatures) == len(now.temperatures) and np.allclose(
-            then.temperatures, now.temperatures, rtol=1e-5, atol=0
+        same, same_mixing = (
+            len(old) == len(new) and np.allclose(old, new, rtol=1e-5, atol=0)
+            for old, new in (
+                (then.temperatures, now.temperatures),
+                (then.mixing, now.mixing),
+            )
         )
         other_weights = then.weights != now.weights and then.weights and now.weights
         return [
             *(["other weights"] if other_weights else []),
             *([] if same else ["other temperatures"]),
+            *([] if same_mixing else ["another share of the lexical exit in the others"]),
             *(
                 [f"the number format {then.number_format}, not {now.number_format}"]
                 if then.number_format != now.number_format

@@ -15,7 +15,6 @@ from torch import Tensor
 from sledgehammer.calibration import (
     TEMPERATURE_BOUNDS,
     expected_calibration_error,
-    fit_temperatures,
 )
 from sledgehammer.model.fitted_rows import row_hashes
 from sledgehammer.model.metrics import AnswerStatistics
@@ -23,6 +22,7 @@ from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.signals import SIGNALS
 from sledgehammer.objectives.base import TrainingRun
 from sledgehammer.training.distributed import gather_rows
+from sledgehammer.training.lexical_exit import fit_before_training
 from sledgehammer.training.rows import rows_of
 from sledgehammer.training.schedule import StagedTriangular
 
@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 @TrainerCallback.register("sledgehammer_calibration")
 class CalibrationCallback(TrainerCallback):
     """Fits the temperatures after every validation pass and stores them in the model.
+
+    Where the model has a lexical exit, it is fitted when the run begins, on the training rows, and
+    what each exit adds of it is fitted with the temperatures: `exit_LAYER_mixing`.
 
     It runs before the trainer saves the best weights, so the archive carries the temperatures of
     the best epoch. `metrics.json` gets, for each exit, `exit_LAYER_temperature`,
@@ -55,6 +58,8 @@ class CalibrationCallback(TrainerCallback):
         self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any
     ) -> None:
         super().on_start(trainer, is_primary, **kwargs)
+        if self._model.lexical is not None and not self._model.lexical.is_fitted:
+            fit_before_training(self._model, trainer)
         self._model.always_run_all_exits = True
 
     def on_batch(
@@ -159,7 +164,7 @@ class ObjectiveCallback(TrainerCallback):
         model = _model_of(trainer)
         loaders = [trainer.data_loader, trainer._validation_data_loader]
         return TrainingRun(
-            model.labels, model.exit_layers, model.full_layers, self.serialization_dir,
+            model.labels, model.network_layers, model.full_layers, self.serialization_dir,
             model.temperatures.device, rows=partial(rows_of, loaders),
         )  # fmt: skip
 
@@ -220,7 +225,7 @@ def calibrate(
     label: Tensor,
     signals: Optional[Mapping[str, Tensor]] = None,
 ) -> Dict[str, float]:
-    """Set the model's temperatures, and what budgets go by, from logits of all exits.
+    """Set the model's temperatures and mixing, and what budgets go by, from logits of all exits.
 
     # Parameters
 
@@ -236,11 +241,13 @@ def calibrate(
 
     Temperature and expected calibration error of each exit, and the policy's figures, by name.
     """
-    temperatures = fit_temperatures(logits, label)
+    model.scalings = model.fit_scalings(logits, label)
     device = model.temperatures.device
-    model.temperatures.copy_(torch.tensor(temperatures))
     found: Dict[str, float] = {}
-    for position, (layer, temperature) in enumerate(zip(model.exit_layers, temperatures)):
+    probs = {"before": torch.softmax(logits, dim=-1), "after": model.calibrated(logits)}
+    for position, (layer, (temperature, mixing)) in enumerate(
+        zip(model.exit_layers, model.scalings)
+    ):
         if temperature >= 0.99 * TEMPERATURE_BOUNDS[1]:
             logger.warning(
                 "The exit at layer %d has learned nothing yet: its temperature is at "
@@ -249,9 +256,10 @@ def calibrate(
                 TEMPERATURE_BOUNDS[1],
             )
         found[f"exit_{layer}_temperature"] = temperature
-        for when, divisor in (("before", 1.0), ("after", temperature)):
-            probs = torch.softmax(logits[:, position] / divisor, dim=-1)
-            confidence, predicted = probs.max(dim=-1)
+        if model.lexical is not None:
+            found[f"exit_{layer}_mixing"] = mixing
+        for when, answers_then in probs.items():
+            confidence, predicted = answers_then[:, position].max(dim=-1)
             error = expected_calibration_error(confidence, predicted == label)
             found[f"exit_{layer}_ece_{when}"] = error
     model.measure_shares(logits.to(device))

@@ -147,7 +147,8 @@ def importance(
         for tokens, label in batches:
             gates = [total.new_ones(len(label), len(total)).requires_grad_() for total in totals]
             with gated(model.encoder, gates[::2], gates[1::2]):
-                loss = model(tokens, label)["loss"]
+                found = model.runner.run_all_exits(tokens, model.objective.gradients)
+                loss = model.loss_of(found, tokens, label)
                 gradients = torch.autograd.grad(loss, gates, allow_unused=True)
             rows += len(label)
             for total, gradient in zip(totals, gradients):

@@ -31,17 +31,22 @@ def rows_of(loaders: Sequence[Optional[DataLoader]]) -> Iterator[ReadRow]:
         if loader is None:
             continue
         reader, path = getattr(loader, "reader", None), getattr(loader, "data_path", None)
-        for made_by, rows in _sources(reader, path):
+        for made_by, rows in sources(reader, path):
             while block := list(islice(rows, TOKENISED_TOGETHER)):
                 texts = [row.texts for row in block]
                 fingerprints = row_hashes(made_by.tensors(made_by.encode(texts)))
                 yield from map(ReadRow, fingerprints.tolist(), texts)
 
 
-def _sources(
+def sources(
     reader: Optional[DatasetReader], path: Any
 ) -> Iterator[Tuple[TransformerReader, Iterator[Row]]]:
-    """The readers of ours that make the instances, each with its rows."""
+    """Return the readers of ours that make a loader's instances, each with its rows.
+
+    # Raises
+
+    `ConfigurationError` if there are others.
+    """
     if isinstance(reader, GivenRows):
         yield reader.reader, iter(reader.rows)
     elif isinstance(reader, TransformerReader):
@@ -49,7 +54,7 @@ def _sources(
     elif isinstance(reader, InterleavingDatasetReader):
         paths: Mapping[str, Any] = json.loads(path) if isinstance(path, str) else path
         for name, part in reader._readers.items():
-            yield from _sources(part, paths[name])
+            yield from sources(part, paths[name])
     else:
         raise ConfigurationError(
             f"the rows of a {type(reader).__name__} cannot be read again as texts: use a reader "

@@ -11,7 +11,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.bootstrap import Band
-from sledgehammer.analysis.plots import check_plot, plot_reliability, plot_tradeoff
+from sledgehammer.analysis.plots import Answered, check_plot, plot_reliability, plot_tradeoff
 from sledgehammer.analysis.series import Series, legend_names
 from sledgehammer.analysis.tradeoff import Point
 
@@ -34,7 +34,8 @@ def test_images(tmp_path: Path, suffix: str, begins: bytes) -> None:
     plot_tradeoff(LINES, tmp_path / f"curve.{suffix}", "title", CURVE[1])
     correct = torch.tensor([True, False, True])
     confidence = torch.tensor([0.9, 0.6, 0.8])
-    exits = {0: (confidence, confidence**2, correct), 5: (confidence, confidence, correct)}
+    plain = Answered(confidence, correct)
+    exits = {0: (plain, Answered(confidence**2, correct)), 5: (plain, plain)}
     plot_reliability(exits, tmp_path / f"reliability.{suffix}", "title")
     for name in ("curve", "reliability"):
         assert (tmp_path / f"{name}.{suffix}").read_bytes().startswith(begins)
@@ -72,7 +73,8 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
 def test_the_axes_of_reliability_begin_where_the_rows_do(tmp_path: Path, drawn: List[Any]) -> None:
     confidence = torch.linspace(0.51, 1, 100)
     correct = torch.rand(100, generator=torch.Generator().manual_seed(0)) < confidence
-    exits = {0: (confidence, confidence**0.5, correct), 3: (confidence, confidence, correct)}
+    plain = Answered(confidence, correct)
+    exits = {0: (plain, Answered(confidence**0.5, correct)), 3: (plain, plain)}
     plot_reliability(exits, tmp_path / "reliability.png", "title")
     for axes in drawn[0].axes:
         assert axes.get_xlim() == pytest.approx((7 / 15, 1))

@@ -211,6 +211,7 @@ BAD: Dict[str, List[Any]] = {
     "exit_shares": [None, [[]], [[0.5, 1.0]], [[0, 2, 0, -1]], [[2.0, 1, 0, 0]], [["0", 1, 0, 0]]],
     "activation_scales": ["row", None, 3, ["token"]],
     "timings": [None, [], 3, "fast"],
+    "mixing": [None, [0.0], [0, 0, 0], ["0"], [-1.0], 3],
     "files": [None, [], {"a": {}}, {"a": {"bytes": -1, "sha256": "0" * 64}}],
 }
 

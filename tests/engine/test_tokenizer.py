@@ -30,9 +30,9 @@ SINGLE = SstReader(model_name=TINY_BERT, max_length=MAX_LENGTH)
 PAIRS = SnliReader(model_name=TINY_BERT, max_length=MAX_LENGTH)
 
 
-def tokenizer(texts: int = 1, inputs: Any = INPUTS) -> Tokenizer:
+def tokenizer(texts: int = 1, inputs: Any = INPUTS, whole: bool = False) -> Tokenizer:
     file = Path(TINY_BERT, "tokenizer.json")
-    return Tokenizer(file, MAX_LENGTH, inputs, SINGLE.pad_token_id, texts)
+    return Tokenizer(file, MAX_LENGTH, inputs, SINGLE.pad_token_id, texts, whole)
 
 
 LIBRARY = AutoTokenizer.from_pretrained(TINY_BERT)
@@ -71,6 +71,20 @@ def test_pairs_are_truncated_longest_first(rows: Any) -> None:
     assert [row.truncated for row in got] == [len(ids) > MAX_LENGTH for ids, _ in full]
     if TRUNCATES_AS_WE_DO:
         assert [[row.ids, row.type_ids] for row in got] == by_the_library(rows)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=5))
+def test_whole_texts_come_with_the_same_pieces(rows: Any) -> None:
+    """They are tokenised once, and nothing of them is cut off."""
+    expected = [
+        [LIBRARY(text, add_special_tokens=False)["input_ids"] for text in row] for row in rows
+    ]
+    got = tokenizer(texts=2, whole=True).encode(rows)
+    assert [row.texts for row in got] == expected == PAIRS.pieces(rows)
+    assert [row._replace(texts=[]) for row in got] == tokenizer(texts=2).encode(rows)
+    single = tokenizer(whole=True).encode([first for first, _ in rows])
+    assert [row.texts for row in single] == [texts[:1] for texts in expected]
 
 
 @settings(deadline=None, max_examples=30)

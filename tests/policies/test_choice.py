@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -47,3 +48,11 @@ def test_each_change_is_told(change: Any, told: str) -> None:
 def test_a_damaged_file_is_told(content: Any) -> None:
     with pytest.raises(ValueError, match="chosen.json is damaged"):
         Choice.of(content)
+
+
+def test_another_mixing_is_told() -> None:
+    mixed = replace(CHOICE, conditions=replace(CHOICE.conditions, mixing=[0.0, 0.5]))
+    assert mixed.problem(mixed.conditions) is None
+    other = mixed.problem(replace(mixed.conditions, mixing=[0.0, 0.7]))
+    assert other is not None and "another share of the lexical exit in the others" in other
+    assert CHOICE.problem(mixed.conditions) is not None
