@@ -58,15 +58,19 @@ class Lexical(ArchiveCommand):
             help="labelled rows; those that are among the training data are left out",
         )  # fmt: skip
         subparser.add_argument(
-            "--ngrams", type=positive_int, default=2, metavar="N", help="the longest (default: 2)"
+            "--ngrams",
+            type=positive_int,
+            default=2,
+            metavar="N",
+            help="longest n-gram, in word pieces",
         )
         subparser.add_argument(
             "--bits", type=positive_int, default=20, metavar="N",
-            help="n-grams are hashed into 2 to this power buckets (default: 20)",
+            help="n-grams are hashed into 2 to this power buckets",
         )  # fmt: skip
         subparser.add_argument(
             "--min-rows", type=positive_int, default=2, metavar="N",
-            help="leave out what fewer training rows have (default: 2)",
+            help="leave out what fewer training rows have",
         )  # fmt: skip
         subparser.add_argument(
             "--no-mixing", action="store_true", help="leave the other exits as they are"

@@ -85,15 +85,15 @@ class Prune(ArchiveCommand):
         self.add_new_archive(subparser)
         subparser.add_argument(
             "--heads", type=share, default=1.0, metavar="SHARE",
-            help="share of the attention heads to keep, over all layers (default: 1, all)",
+            help="share of the attention heads to keep, over all layers; 1 keeps all",
         )  # fmt: skip
         subparser.add_argument(
             "--width", type=share, default=1.0, metavar="SHARE",
-            help="share of each layer's feed-forward units to keep (default: 1, all)",
+            help="share of each layer's feed-forward units to keep; 1 keeps all",
         )  # fmt: skip
         subparser.add_argument(
             "--importance-rows", type=positive_int, default=2000, metavar="N",
-            help="rows to judge heads and units by, spread evenly over DATA (default: 2000)",
+            help="rows to judge heads and units by, spread evenly over DATA",
         )  # fmt: skip
         subparser.add_argument(
             "--report", type=Path, metavar="FILE.json", help="the tables, as JSON"
@@ -103,7 +103,7 @@ class Prune(ArchiveCommand):
     def _add_fine_tuning(self, subparser: argparse.ArgumentParser) -> None:
         subparser.add_argument(
             "--epochs", type=natural_number, default=1, metavar="N",
-            help="epochs of fine-tuning on DATA, with the archive's trainer config (default: 1; 0: "
+            help="epochs of fine-tuning on DATA, with the archive's trainer config (0: "
             "none). An objective in stages divides them; with too few, all exits train at once",
         )  # fmt: skip
         subparser.add_argument(

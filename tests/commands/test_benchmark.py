@@ -78,7 +78,7 @@ def test_what_is_missing_is_named(
     content["source"]["archive"] = str(tmp_path / "gone.tar.gz")
     manifest.write_text(json.dumps(sealed(content)))
     run(tmp_path / "mine", DEV, "--thresholds", "0.6", "--eager", *FEW)
-    assert "missing: eager: the exported model's archive is gone or changed" in (
+    assert "missing: eager: the exported model's archive is gone or has changed" in (
         capsys.readouterr().out
     )
 
