@@ -35,6 +35,7 @@ WRITTEN = {
     "how-to/difficulty.md": ["ranked.jsonl"],
     "how-to/baselines.md": ["versus.png"],
     "how-to/prune.md": ["small.tar.gz"],
+    "how-to/lexical.md": ["lexical.tar.gz"],
 }
 """What commands of a page write into `out/`, unseen in the outputs that it shows."""
 
@@ -211,7 +212,16 @@ def test_site_is_built_without_warnings(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     commands = (tmp_path / "site/reference/commands/index.html").read_text(encoding="utf-8")
-    for command in ("train", "predict", "tradeoff", "calibrate", "export", "prune", "benchmark"):
+    for command in (
+        "train",
+        "predict",
+        "tradeoff",
+        "calibrate",
+        "export",
+        "prune",
+        "lexical",
+        "benchmark",
+    ):
         assert f"usage: sledgehammer {command}" in commands, command
     security = (tmp_path / "site/reference/security/index.html").read_text(encoding="utf-8")
     assert "What loading an archive" in security

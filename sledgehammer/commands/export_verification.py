@@ -13,7 +13,7 @@ from sledgehammer.engine import Engine
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.model.exported import ExportedClassifier
 
-BATCHES = 200
+BATCHES = 50
 """In how many random batches rows run with other rows."""
 
 
