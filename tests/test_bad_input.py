@@ -8,9 +8,11 @@ from typing import Any, Dict, List
 import pytest
 from allennlp.common.checks import ConfigurationError
 
+from sledgehammer.commands.benchmark import BenchmarkCommand
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.difficulty import Difficulty
 from sledgehammer.commands.export import ExportCommand
+from sledgehammer.commands.lexical import Lexical
 from sledgehammer.commands.prune import Prune
 from sledgehammer.commands.tradeoff import TradeoffCommand
 from sledgehammer.engine import EngineError, cli, load
@@ -130,6 +132,8 @@ COMMANDS: Dict[str, Any] = {
     "calibrate": (Calibrate, ["-o", "{tmp}/new"]),
     "prune": (Prune, ["-o", "{tmp}/new", "--heads", "0.5"]),
     "export": (ExportCommand, []),
+    "benchmark": (BenchmarkCommand, ["--thresholds", "0.5"]),
+    "lexical": (Lexical, ["-o", "{tmp}/new", "--validation", DEV]),
 }
 
 

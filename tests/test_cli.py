@@ -1,6 +1,7 @@
 """The three commands, each in a process of its own, as the README shows them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -24,7 +25,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluate(archive: Path, output: Path, *arguments: str) -> Dict[str, Any]:
     done = allennlp("evaluate", str(archive), DEV, "--output-file", str(output), *arguments)
     assert done.returncode == 0, done.stderr
-    return json.loads(output.read_text())
+    metrics = json.loads(output.read_text())
+    table = dict(re.findall(r"^\| +(\w+) \| +(\S+) \|$", done.stdout, re.MULTILINE))
+    assert table.keys() - {"metric"} == metrics.keys(), "the metrics are printed too"
+    assert float(table["accuracy"]) == pytest.approx(metrics["accuracy"], abs=1e-4)
+    return metrics
 
 
 def read_lines(path: Path) -> List[Dict[str, Any]]:
