@@ -54,6 +54,7 @@ def serve(folder: Path) -> Callable[[], None]:
 
 def _serve(listener: socket.socket) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported; see `manual.environment`
     import sledgehammer.plugin  # noqa: F401
 
     while True:

@@ -96,6 +96,8 @@ def environment(workspace: Path) -> Dict[str, str]:
         "PATH": os.pathsep.join(binaries),
         "PYTHONPATH": f"{ROOT}{os.pathsep}{workspace}",
         "TOKENIZERS_PARALLELISM": "false",
+        # Sums of several threads round differently, and training goes another way then.
+        "OMP_NUM_THREADS": "1",
         "COLUMNS": "100",
     }
 
@@ -123,8 +125,13 @@ def run(step: Step, workspace: Path) -> str:
 
 
 def likeness(output: str) -> List[str]:
-    """Return what must be the same in two runs: all but numbers, widths of tables and blank lines."""
+    """Return what must be the same in two runs.
+
+    That is all but numbers, the labels of the quickstart's model, which learns a little differently
+    on another processor, widths of tables and blank lines.
+    """
     text = re.sub(r"[+-]?\d+(\.\d+)?(e-?\d+)?", "#", output)
+    text = re.sub(r"\b(pos|neg)\b", "LABEL", text)
     text = re.sub(r"[ \t]+", " ", re.sub(r"-{2,}", "--", text))
     return [line.strip() for line in text.splitlines() if line.strip()]
 

@@ -53,12 +53,16 @@ needs_minilm = pytest.mark.skipif(
 
 
 def run_page(page: Path, workspace: Path) -> None:
-    """Run a page's blocks; what exports is not installed with the stock stack."""
+    """Run a page's blocks.
+
+    With the stock stack, where what exports is not installed, those blocks are left out, and outputs
+    are not compared: they are shown as the current stack prints them.
+    """
     for step in steps(page):
         if NEEDS_EXPORT.search(step.block.code) and not HAS_EXPORT:
             continue
         output = run(step, workspace)
-        if step.shown:
+        if step.shown and HAS_EXPORT:
             assert likeness(output) == likeness(step.shown.code), f"{page}: {step.block.code}"
 
 
