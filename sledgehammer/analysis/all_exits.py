@@ -15,7 +15,7 @@ from sledgehammer.analysis.tradeoff import Tradeoff
 from sledgehammer.dataset_readers.base import Row, TransformerReader, token_batches
 from sledgehammer.model.archives import Opened
 from sledgehammer.model.base import ExitClassifier
-from sledgehammer.model.fitted_rows import row_hashes
+from sledgehammer.network.fingerprints import row_hashes
 from sledgehammer.network.runner import Answers
 from sledgehammer.network.signals import SIGNALS
 from sledgehammer.policies import RowSettings

@@ -5,11 +5,6 @@ from typing import Any, Dict, List
 import torch
 from torch import Tensor
 
-from sledgehammer.network.fingerprints import row_hashes
-
-__all__ = ["SeenRows", "row_hashes"]
-
-
 PURPOSES = ("weights", "temperatures", "threshold")
 """What rows are used for, in the order in which a model is made."""
 

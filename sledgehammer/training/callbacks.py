@@ -16,9 +16,9 @@ from sledgehammer.calibration import (
     TEMPERATURE_BOUNDS,
     expected_calibration_error,
 )
-from sledgehammer.model.fitted_rows import row_hashes
 from sledgehammer.model.metrics import AnswerStatistics
 from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.fingerprints import row_hashes
 from sledgehammer.network.signals import SIGNALS
 from sledgehammer.objectives.base import TrainingRun
 from sledgehammer.training.distributed import gather_rows

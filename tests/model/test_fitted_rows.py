@@ -7,8 +7,9 @@ import torch
 from sledgehammer.analysis.all_exits import fingerprints, run_all_exits
 from sledgehammer.dataset_readers import SstReader
 from sledgehammer.dataset_readers.json_lines import read_rows
-from sledgehammer.model.fitted_rows import SeenRows, row_hashes
+from sledgehammer.model.fitted_rows import SeenRows
 from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.fingerprints import row_hashes
 from tests.conftest import FIXTURES
 from tests.tiny_training import DEV, load
 

@@ -10,9 +10,9 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from allennlp.data import Vocabulary
 
-from sledgehammer.model.fitted_rows import row_hashes
 from sledgehammer.model.metrics import AnswerStatistics, ExitAccuracy
 from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.fingerprints import row_hashes
 from sledgehammer.training.callbacks import CalibrationCallback
 from sledgehammer.training.distributed import gather_rows
 from tests.conftest import TINY_BERT
