@@ -143,7 +143,6 @@ def browser(tmp_path: Path) -> Iterator[Any]:
 
 
 def test_hovering_a_point_shows_its_figures(tmp_path: Path, browser: Any) -> None:
-    from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -151,21 +150,31 @@ def test_hovering_a_point_shows_its_figures(tmp_path: Path, browser: Any) -> Non
     plot_tradeoff(LINES, page, "My title", CURVE[1])
     assert 'src="http' not in page.read_text(), "the page must need nothing else"
     browser.get(page.as_uri())
-    points = WebDriverWait(browser, 30).until(
+    points = WebDriverWait(browser, 90).until(
         lambda b: b.find_elements(By.CSS_SELECTOR, ".scatterlayer .trace:first-child .point")
     )
     assert len(points) == len(CURVE)
-    first = points[0].rect
-    root = browser.find_element(By.TAG_NAME, "body")
-    middle = root.rect["width"] / 2, root.rect["height"] / 2
-    ActionChains(browser).move_to_element_with_offset(
-        root,
-        int(first["x"] + first["width"] / 2 - root.rect["x"] - middle[0]),
-        int(first["y"] + first["height"] / 2 - root.rect["y"] - middle[1]),
-    ).perform()
-    hover = WebDriverWait(browser, 30).until(
-        lambda b: b.find_elements(By.CSS_SELECTOR, ".hoverlayer .hovertext")
-    )
+    # The page may still be arranging itself, and a move that comes too early shows nothing.
+    hover = WebDriverWait(browser, 90).until(lambda b: _hover_over(b, points[0]))
     text = " ".join(element.text for element in hover)
     assert "threshold 0" in text and "accuracy 80.0%" in text and "layer speedup 6.00x" in text
     assert [e for e in browser.get_log("browser") if e["level"] == "SEVERE"] == []
+
+
+def _hover_over(browser: Any, point: Any) -> Any:
+    """Move the mouse away and onto a point, and return the labels that the page then shows."""
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+    from selenium.webdriver.common.by import By
+
+    # The plot stands under an introduction, partly below what the window shows.
+    place = browser.execute_script(
+        "arguments[0].scrollIntoView({block: 'center'});"
+        "return arguments[0].getBoundingClientRect().toJSON();",
+        point,
+    )
+    middle = [int(place["x"] + place["width"] / 2), int(place["y"] + place["height"] / 2)]
+    moves = ActionBuilder(browser)
+    for away in (20, 0):
+        moves.pointer_action.move_to_location(middle[0] - away, middle[1]).pause(0.2)
+    moves.perform()
+    return browser.find_elements(By.CSS_SELECTOR, ".hoverlayer .hovertext")
