@@ -112,6 +112,7 @@ setup(
             "pre-commit>=3; python_version >= '3.11'",
             "pytest>=7",
             "pytest-timeout>=2",
+            "pytest-xdist>=3",
             "ruff>=0.6",
             "selenium>=4.20",  # looks at the plots in Chromium, where there is one
             "types-tabulate",
