@@ -195,7 +195,7 @@ def test_other_commands_name_things_that_exist() -> None:
 
 def test_pages_tell_what_there_is() -> None:
     """Tables of policies, objectives and transformers are complete."""
-    from sledgehammer.network.encoder import FAMILIES
+    from sledgehammer.network.families import FAMILIES
     from sledgehammer.objectives import ExitObjective
     from sledgehammer.policies import ExitPolicy
 

@@ -93,8 +93,8 @@ def isolation_of(
 
 
 def _answered(engine: Engine, encoded: Sequence[Encoded]) -> Tuple[ndarray, ndarray]:
-    batch = engine.encode_batch(encoded)
-    return engine.run_until_answered(batch, engine.policy, engine.policy.values)
+    batch = engine.encode_batch(encoded, engine.policy.values)
+    return engine.run_until_answered(batch, engine.policy)
 
 
 def _random_batches(rows: int, batches: int, draw: random.Random) -> Iterator[List[int]]:

@@ -106,13 +106,12 @@ class _Engine:
             policy = ForcedExits()
             policy.bind(self.engine.exits)
             settings = policy.settings_for({"exit": exits}, len(exits))
-        batch = self.start(inputs)
-        self.engine.run_until_answered(batch, policy, settings)
+        self.engine.run_until_answered(self.start(inputs, settings), policy)
 
-    def start(self, inputs: Dict[str, Any]) -> Batch:
+    def start(self, inputs: Dict[str, Any], settings: Optional[RowSettings] = None) -> Batch:
         """Return what the engine runs, of what `tokenise` returned."""
         pieces = inputs.pop("pieces", [])
-        return self.engine.start(inputs, self.engine.lexical_logits(pieces))
+        return self.engine.start(inputs, settings, self.engine.lexical_logits(pieces))
 
     def _encode(self, texts: Sequence[List[str]]) -> Any:
         single = len(self.engine.manifest.fields) == 1

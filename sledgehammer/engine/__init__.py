@@ -8,7 +8,8 @@ for answer in classifier.stream(line.strip() for line in open("reviews.txt")):
     print(answer["label"])
 """
 
-from sledgehammer.engine.engine import Engine, load
+from sledgehammer.engine.engine import Engine
+from sledgehammer.engine.loading import load
 from sledgehammer.engine.manifest import EngineError
 from sledgehammer.engine.source import Item
 

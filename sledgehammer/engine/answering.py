@@ -14,7 +14,9 @@ from typing import Any, Callable, Deque, Dict, Iterable, Iterator, Optional, Tex
 from sledgehammer.engine.engine import Engine
 from sledgehammer.engine.lines import TRUNCATED, LineFormat, Tally
 from sledgehammer.engine.manifest import EngineError
-from sledgehammer.engine.source import Entry, Item, Known
+from sledgehammer.engine.schedule import Schedule
+from sledgehammer.engine.source import Entry, Item, ReadyAnswer
+from sledgehammer.engine.stream import answers
 from sledgehammer.policies import ExitPolicy
 from sledgehammer.support.files import replacing
 
@@ -40,7 +42,7 @@ class LineReader:
     def __init__(self, format: LineFormat, policy: ExitPolicy) -> None:
         self._format = format
         self._policy = policy
-        # Filled by the thread that reads, emptied by the one that answers, in the same order.
+        # What each answer takes over. The thread that reads fills it, in the order of the lines.
         self._kept: Deque[Dict[str, Any]] = deque()
         self.tally = Tally()
 
@@ -58,7 +60,7 @@ class LineReader:
                 entry: Entry = Item(text, settings=settings)
             except ValueError as error:
                 self.tally.bad_lines.append(number)
-                entry = Known({"error": str(error), "line": number})
+                entry = ReadyAnswer({"error": str(error), "line": number})
             self._kept.append(kept)
             yield entry
 
@@ -75,8 +77,9 @@ def answer_lines(
     format: LineFormat,
     source: str,
     destination: Destination,
-    settings: Dict[str, Any],
-    **schedule: Any,
+    policy: ExitPolicy,
+    schedule: Schedule,
+    max_wait: Optional[float],
 ) -> int:
     """Answer each line of an input, in order.
 
@@ -84,16 +87,15 @@ def answer_lines(
 
     source : `str`
         A file, which may be compressed, or `-` for standard input.
-    settings : `Dict[str, Any]`
-        The policy's settings for lines that have none of their own.
-    **schedule : `Any`
-        `batch_size`, `pool` and `max_wait` of `Engine.stream`.
+    policy : `ExitPolicy`
+        The engine's, with the settings for lines that have none of their own.
+    max_wait : `float`, optional
+        See `Engine.stream`.
 
     # Returns
 
     The exit code; see `Tally`.
     """
-    policy = engine.with_settings(settings)
     if problem := engine.choice_problem(policy):
         print(f"warning: {problem}", file=sys.stderr)
     reader = LineReader(format, policy)
@@ -104,7 +106,7 @@ def answer_lines(
         if is_file:
             stack.enter_context(lines)
         write = _writer(stack, destination, flush=not is_file)
-        for answer in engine.stream(reader.entries(lines), **schedule, **settings):
+        for answer in answers(engine, reader.entries(lines), policy, schedule, max_wait):
             write(json.dumps(reader.complete(answer)) + "\n")
         sys.stdout.flush()
     for summary in reader.tally.summaries(engine.manifest.max_length):

@@ -109,12 +109,12 @@ class Batch:
 
 
 class Stopped(NamedTuple):
-    """The rows that an exit answers.
+    """Hold the rows that an exit answers.
 
     # Parameters
 
     rows : `ndarray`
-        Shape (rows,): what they are called.
+        Shape (rows,): their numbers.
     exit : `int`
         The position of the exit.
     probs : `ndarray`
@@ -126,16 +126,17 @@ class Stopped(NamedTuple):
     probs: ndarray
 
 
-class Runner(Protocol):
-    """What `step` needs of a classifier; `Engine` has it."""
+class BatchRunner(Protocol):
+    """Run batches, as `SegmentRunner` does."""
 
     manifest: Manifest
 
-    def advance(self, batch: Batch) -> ndarray: ...
+    def advance(self, batch: Batch) -> ndarray:
+        """Run a batch up to its next exit, and return the calibrated probabilities there."""
 
 
 def step(
-    runner: Runner, batch: Batch, policy: ExitPolicy
+    runner: BatchRunner, batch: Batch, policy: ExitPolicy
 ) -> Tuple[Optional[Stopped], Optional[Batch]]:
     """Run a batch up to its next exit, and return the rows that stop there and those that go on.
 
@@ -143,7 +144,7 @@ def step(
 
     # Parameters
 
-    runner : `Runner`
+    runner : `BatchRunner`
     batch : `Batch`
         With the settings by which `policy` decides.
     policy : `ExitPolicy`

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Dict, List, NoReturn, Sequence
 
 from sledgehammer.engine.answering import Destination, answer_lines
-from sledgehammer.engine.engine import load
 from sledgehammer.engine.lines import LineFormat
+from sledgehammer.engine.loading import load
 from sledgehammer.engine.manifest import EngineError, is_engine
-from sledgehammer.engine.stream import BATCH_SIZE
+from sledgehammer.engine.schedule import BATCH_SIZE
 from sledgehammer.policies import check_for_some_policy, settings_in
 from sledgehammer.support.arguments import positive_int
 from sledgehammer.support.files import not_a_file
@@ -215,12 +215,12 @@ def _predict(parsed: argparse.Namespace, settings: Dict[str, Any]) -> int:
         format = LineFormat(engine.manifest.fields, parsed.keep, parsed.text_lines)
     except ValueError as error:
         raise EngineError(str(error)) from error
-    is_file = Path(parsed.input).is_file()
+    max_wait = parsed.max_wait
+    if max_wait is None and not Path(parsed.input).is_file():
+        max_wait = WAIT
     return answer_lines(
-        engine, format, parsed.input, Destination(parsed.output_file, not parsed.silent), settings,
-        batch_size=parsed.batch_size,
-        pool=parsed.pool,
-        max_wait=WAIT if parsed.max_wait is None and not is_file else parsed.max_wait,
+        engine, format, parsed.input, Destination(parsed.output_file, not parsed.silent),
+        engine.with_settings(settings), engine.schedule(parsed.batch_size, parsed.pool), max_wait,
     )  # fmt: skip
 
 

@@ -114,7 +114,7 @@ class Manifest:
 
     @property
     def has_lexical(self) -> bool:
-        """Whether there is an exit before the first layer."""
+        """Return whether there is an exit before the first layer."""
         return self.exit_layers[0] == -1
 
     @property

@@ -1,4 +1,4 @@
-"""When the rows of a stream run."""
+"""Say when the rows of a stream run."""
 
 from dataclasses import dataclass
 from typing import Optional
@@ -9,16 +9,16 @@ BATCH_SIZE = 32
 """Rows that run at a time, unless told otherwise."""
 
 FILL = 16
-"""So many rows (or `batch_size`, if that is less) wait for no others after an exit: larger batches
-gain less than they lose by the padding of texts of different lengths."""
+"""The most rows that wait for others after an exit, `batch_size` permitting: larger batches gain
+less than they lose by the padding of texts of different lengths."""
 
 BLOCK = 16
-"""So many batches of texts are read and tokenised at a time, to make batches of like length."""
+"""How many batches of texts are read and tokenised at a time, to make batches of like length."""
 
 POOLED_RUNTIMES = {"openvino", "torch"}
-"""Where pools are the default. `benchmarks/streaming.py` measures it: OpenVINO is up to 1.3 times as
-fast with them in small batches and nowhere slower, eager PyTorch up to 1.2 times; ONNX Runtime gains
-little or loses."""
+"""The runtimes for which pools are the default. In `benchmarks/streaming.py` OpenVINO is up to 1.3
+times as fast with them in small batches and nowhere slower, eager PyTorch up to 1.2 times; ONNX
+Runtime gains little or loses."""
 
 DELAY = 64
 """`max_delay`, in batches, unless told otherwise."""
@@ -26,23 +26,23 @@ DELAY = 64
 
 @dataclass(frozen=True)
 class Schedule:
-    """When the rows of a stream run.
+    """Say when the rows of a stream run.
 
     # Parameters
 
     batch_size : `int`
         Rows that run at a time.
     pool : `bool`, optional (default = `False`)
-        Whether the rows that go on after an exit wait for others, until there are `FILL`; else
-        those of a batch go on at once, by themselves.
+        Whether the rows that go on after an exit wait for others, until there are `FILL`.
+        Otherwise the rows of a batch go on at once, by themselves.
     max_delay : `int`, optional
-        An answer comes before the text that is so many and one after its own is asked for. This
-        bounds what is held: so many answers and texts, and less than two batches an exit.
-        `DELAY` batches if `None`.
+        At most so many texts are read ahead of an unanswered one; `DELAY` batches if `None`. This
+        bounds what is held in memory: so many answers and texts, and less than two batches for
+        each exit.
 
     # Raises
 
-    `EngineError` for what can't be.
+    `EngineError` for an invalid number.
     """
 
     batch_size: int = BATCH_SIZE
@@ -56,15 +56,16 @@ class Schedule:
 
     @property
     def fill(self) -> int:
-        """Rows after an exit that are enough to go on."""
+        """Return how many waiting rows are enough to go on after an exit."""
         return min(FILL, self.batch_size)
 
     @property
     def delay(self) -> int:
+        """Return `max_delay`, or its default."""
         return DELAY * self.batch_size if self.max_delay is None else self.max_delay
 
     @property
     def block(self) -> int:
-        """Entries that are read before any of them runs."""
+        """Return how many entries are read before any of them runs."""
         # Within half of the delay, so that rows can wait for those of the next block.
         return max(1, min(BLOCK * self.batch_size, (self.delay + 1) // 2))

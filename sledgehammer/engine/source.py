@@ -35,31 +35,38 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Known:
+class ReadyAnswer:
     """Take the place of a text whose answer is known without the model, such as an error."""
 
     answer: Dict[str, Any]
 
 
-Entry = Union[Text, Item, Known]
+Entry = Union[Text, Item, ReadyAnswer]
+"""What a stream is given."""
 
 
 @dataclass(frozen=True)
-class End:
-    """Tell that there are no more entries: that was all, or reading them raised an error."""
+class EndOfInput:
+    """Tell that there are no more entries: all have been read, or reading raised an error."""
 
     error: Optional[BaseException] = None
 
 
-class Stalled:
-    """Tell that there is no entry yet."""
+class NothingYet:
+    """Tell that no entry came in time."""
 
 
 class Source(Protocol):
     """Supply entries, one at a time."""
 
     def get(self, seconds: Optional[float]) -> Any:
-        """Return the next entry, `Stalled()` if none comes within so many seconds, or `End()`."""
+        """Return the next entry, `NothingYet()` if none came in time, or `EndOfInput()`.
+
+        # Parameters
+
+        seconds : `float`, optional
+            How long to wait for an entry; for ever if `None`.
+        """
 
     def close(self) -> None:
         """Stop reading: nobody will ask for another entry."""
@@ -75,9 +82,9 @@ class Direct:
         try:
             return next(self._entries)
         except StopIteration:
-            return End()
+            return EndOfInput()
         except Exception as error:
-            return End(error)
+            return EndOfInput(error)
 
     def close(self) -> None:
         pass
@@ -90,7 +97,7 @@ class Ahead:
 
     entries : `Iterable[Any]`
     limit : `int`
-        At most so many entries are read before somebody asks for them.
+        The most entries that are read before somebody asks for them.
     """
 
     THREAD = "sledgehammer-reader"
@@ -110,7 +117,7 @@ class Ahead:
             longest = None if seconds is None else min(seconds, threading.TIMEOUT_MAX)
             return self._entries.get(timeout=longest)
         except queue.Empty:
-            return Stalled()
+            return NothingYet()
 
     def close(self) -> None:
         self._closed.set()
@@ -122,13 +129,13 @@ class Ahead:
             pass
 
     def _read(self, entries: Iterable[Any]) -> None:
-        end = End()
+        end = EndOfInput()
         try:
             for entry in entries:
                 if self._closed.is_set():
                     return
                 self._entries.put(entry)
         except BaseException as error:
-            end = End(error)
+            end = EndOfInput(error)
         if not self._closed.is_set():
             self._entries.put(end)

@@ -1,4 +1,4 @@
-"""Long streams: survivors of several batches go on together, answers come in order."""
+"""Answer long streams: rows of several batches go on together, answers come in order."""
 
 import time
 from collections import deque
@@ -13,46 +13,56 @@ from typing import (
     Optional,
     Protocol,
     Sequence,
-    Set,
     Tuple,
 )
 
 import numpy as np
 
-from sledgehammer.engine import batch as batches
 from sledgehammer.engine.arguments import seconds
-from sledgehammer.engine.batch import Batch, step
-from sledgehammer.engine.lines import TRUNCATED
+from sledgehammer.engine.batch import Batch, BatchRunner, step
 from sledgehammer.engine.manifest import EngineError
-from sledgehammer.engine.schedule import BATCH_SIZE, FILL, POOLED_RUNTIMES, Schedule
-from sledgehammer.engine.source import Ahead, Direct, End, Entry, Item, Known, Source, Stalled
+from sledgehammer.engine.schedule import Schedule
+from sledgehammer.engine.source import (
+    Ahead,
+    Direct,
+    EndOfInput,
+    Entry,
+    Item,
+    NothingYet,
+    ReadyAnswer,
+    Source,
+)
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
 from sledgehammer.policies import ExitPolicy, RowSettings
 
-__all__ = ["BATCH_SIZE", "FILL", "POOLED_RUNTIMES", "Runner", "Schedule", "answers"]
 
-
-class Runner(batches.Runner, Protocol):
-    """What a stream needs of a classifier; `Engine` has it."""
+class Classifier(BatchRunner, Protocol):
+    """Turn texts into batches and probabilities into answers, as `Engine` does."""
 
     tokenizer: Tokenizer
 
-    def encode_batch(self, encoded: Sequence[Encoded]) -> Batch: ...
+    def encode_batch(self, encoded: Sequence[Encoded], settings: RowSettings) -> Batch: ...
 
-    def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]: ...
+    def answer(self, exit: int, probs: Sequence[float], truncated: bool) -> Dict[str, Any]: ...
 
 
 def answers(
-    runner: Runner,
+    classifier: Classifier,
     entries: Iterable[Entry],
     policy: ExitPolicy,
     schedule: Schedule,
     max_wait: Optional[float],
 ) -> Iterator[Dict[str, Any]]:
-    """The answers to a stream; `Engine.stream` describes it."""
+    """Return the answers to a stream of texts, in order; see `Engine.stream`.
+
+    # Parameters
+
+    policy : `ExitPolicy`
+        With the settings of texts that have none.
+    """
     if max_wait is not None:
         max_wait = seconds(max_wait, "max_wait")
-    scorer = Scorer(runner, policy, schedule, max_wait)
+    scorer = Scorer(classifier, policy, schedule, max_wait)
 
     def read() -> Iterator[Dict[str, Any]]:
         direct = max_wait is None
@@ -66,7 +76,7 @@ def answers(
 
 
 class Pool:
-    """Rows of several batches that are at the same exit, in the order in which they came."""
+    """Hold rows of several batches that are at the same exit, in the order in which they came."""
 
     def __init__(self) -> None:
         self._batches: List[Batch] = []
@@ -77,7 +87,7 @@ class Pool:
         self.rows += len(batch.rows)
 
     def take(self, rows: int) -> Batch:
-        """A batch of the first rows, at most so many."""
+        """Remove the first rows, at most so many, and return them as a batch."""
         joined = Batch.join(self._batches) if len(self._batches) > 1 else self._batches[0]
         self._batches, self.rows = [], 0
         count = len(joined.rows)
@@ -87,18 +97,18 @@ class Pool:
         return joined.keep(np.arange(rows))
 
     def holds_before(self, number: int) -> bool:
-        """Whether a row has a smaller number."""
+        """Return whether a row has a smaller number."""
         return any(int(batch.rows.min()) < number for batch in self._batches)
 
 
 class Scorer:
-    """Runs a stream: each entry gets a number, and its answer is given when it is the next one.
+    """Answer a stream: number its entries, run them in batches, yield answers in order.
 
     All methods that run something yield the answers that are then due.
 
     # Parameters
 
-    runner : `Runner`
+    classifier : `Classifier`
     policy : `ExitPolicy`
         With the settings of texts that have none.
     schedule : `Schedule`
@@ -108,39 +118,39 @@ class Scorer:
 
     def __init__(
         self,
-        runner: Runner,
+        classifier: Classifier,
         policy: ExitPolicy,
         schedule: Schedule,
         max_wait: Optional[float] = None,
     ) -> None:
-        self._runner = runner
+        self._classifier = classifier
         self._policy = policy.in_stream()
         self._schedule = schedule
         self._max_wait = max_wait
         self._started, self._busy = 0, 0.0  # rows that have begun, and the seconds that all took
-        self._pools = [Pool() for _ in runner.manifest.exit_layers[1:]]
+        self._pools = [Pool() for _ in classifier.manifest.exit_layers[1:]]
         self._block: List[Tuple[int, Text]] = []
         self._block_start = 0
         self._longest_first = True
         self._settings: Dict[int, RowSettings] = {}  # of texts that have not begun
-        self._truncated: Set[int] = set()  # of those that run
+        self._truncated: Dict[int, bool] = {}  # of texts that run
         self._answers: Dict[int, Dict[str, Any]] = {}
         self._read = 0
         self._read_at: Deque[float] = deque()  # of each entry that has not been answered
 
     def run(self, source: Source) -> Iterator[Dict[str, Any]]:
-        """Answer all that comes."""
+        """Yield the answers to all entries of a source."""
         while True:
             entry = source.get(self._patience())
-            if not isinstance(entry, (End, Stalled)):
+            if not isinstance(entry, (EndOfInput, NothingYet)):
                 try:
                     self._add(entry)
                 except EngineError as error:
-                    entry = End(error)
-            if isinstance(entry, (End, Stalled)):
+                    entry = EndOfInput(error)
+            if isinstance(entry, (EndOfInput, NothingYet)):
                 yield from self._run_block()
                 yield from self._run_held(before=self._read)
-                if isinstance(entry, Stalled):
+                if isinstance(entry, NothingYet):
                     continue
                 if entry.error:
                     raise entry.error
@@ -154,7 +164,7 @@ class Scorer:
                 yield from self._run_held(before=self._overdue())
 
     def _patience(self) -> Optional[float]:
-        """How many seconds the oldest entry without an answer may still wait for others."""
+        """Return how many seconds the oldest entry without an answer may wait for others."""
         if self._max_wait is None or not self._read_at:
             return None
         return self._read_at[0] + self._max_wait - time.monotonic()
@@ -181,7 +191,7 @@ class Scorer:
 
     def _add(self, entry: Entry) -> None:
         number = self._read
-        if isinstance(entry, Known):
+        if isinstance(entry, ReadyAnswer):
             self._answers[number] = entry.answer
         else:
             item = entry if isinstance(entry, Item) else Item(entry)
@@ -189,7 +199,7 @@ class Scorer:
                 settings = self._policy.settings_for(item.all_settings)
             except ValueError as error:
                 raise EngineError(str(error)) from error
-            self._block.append((number, self._runner.tokenizer.checked(item.text, number)))
+            self._block.append((number, self._classifier.tokenizer.checked(item.text, number)))
             self._settings[number] = settings
         self._read += 1
         self._read_at.append(time.monotonic())
@@ -199,8 +209,8 @@ class Scorer:
         block, self._block, self._block_start = self._block, [], self._read
         if not block:
             return
-        encoded = self._runner.tokenizer.encode([text for _, text in block])
-        self._truncated |= {row for (row, _), pieces in zip(block, encoded) if pieces.truncated}
+        encoded = self._classifier.tokenizer.encode([text for _, text in block])
+        self._truncated.update({row: e.truncated for (row, _), e in zip(block, encoded)})
         order = sorted(
             range(len(block)), key=lambda i: len(encoded[i].ids), reverse=self._longest_first
         )
@@ -210,15 +220,22 @@ class Scorer:
         chunks = [order[first : first + size] for first in range(0, len(order), size)]
         while chunks:
             chosen = chunks.pop(self._next_chunk([[block[i][0] for i in c] for c in chunks]))
-            batch = self._runner.encode_batch([encoded[i] for i in chosen])
-            batch.rows = np.asarray([block[i][0] for i in chosen])
-            batch.settings = RowSettings.join([self._settings.pop(row) for row in batch.rows])
+            rows = [block[i][0] for i in chosen]
+            settings = RowSettings.join([self._settings.pop(row) for row in rows])
+            batch = self._classifier.encode_batch([encoded[i] for i in chosen], settings)
+            batch.rows = np.asarray(rows)
             self._started += len(chosen)
             yield from self._run(batch)
             yield from self._run_held(before=self._overdue())
 
     def _next_chunk(self, numbers: List[List[int]]) -> int:
-        """Return the position of the batch that runs next, given the numbers of the batches' rows."""
+        """Return which of some batches runs next.
+
+        # Parameters
+
+        numbers : `List[List[int]]`
+            The numbers of the rows of each batch.
+        """
         oldest = min(range(len(numbers)), key=lambda i: min(numbers[i]))
         return oldest if min(numbers[oldest]) < self._overdue() else 0
 
@@ -246,19 +263,16 @@ class Scorer:
     def _advance(self, batch: Batch) -> Optional[Batch]:
         """Run a batch up to its next exit, and return the rows that go on."""
         began = time.monotonic()
-        stopped, rest = step(self._runner, batch, self._policy)
+        stopped, rest = step(self._classifier, batch, self._policy)
         self._busy += time.monotonic() - began
         if stopped is not None:
             for row, probs in zip(stopped.rows.tolist(), stopped.probs.tolist()):
-                answer = self._runner.answer(stopped.exit, probs)
-                if row in self._truncated:
-                    self._truncated.remove(row)
-                    answer[TRUNCATED] = True
-                self._answers[row] = answer
+                truncated = self._truncated.pop(row)
+                self._answers[row] = self._classifier.answer(stopped.exit, probs, truncated)
         return rest
 
     def _due(self) -> Iterator[Dict[str, Any]]:
-        """The answers before which nothing is missing."""
+        """Yield the next answers, up to the first that is missing."""
         while self._read_at:
             number = self._read - len(self._read_at)
             if number not in self._answers:

@@ -23,12 +23,21 @@ spaces.
 
 
 WHOLE_TEXT = 1 << 17
-"""Of a whole text so many characters are tokenised at least: some 25,000 words."""
+"""The least characters of a whole text that are tokenised, some 25,000 words."""
 
 
 class Encoded(NamedTuple):
-    """Hold the word pieces of one row, two lists of the same length; whether some were cut; and, if
-    they were asked for, those of each whole text, without special tokens."""
+    """Hold the word pieces of a row.
+
+    # Parameters
+
+    ids, type_ids : `List[int]`
+        The pieces and their token types, one for each piece.
+    truncated : `bool`
+        Whether pieces were cut off.
+    texts : `List[List[int]]`
+        The pieces of each whole text, without special tokens; empty unless they were asked for.
+    """
 
     ids: List[int]
     type_ids: List[int]
@@ -171,12 +180,12 @@ class TruncatingTokenizer:
         self._max_length = max_length
 
     def encode(self, rows: Sequence[Sequence[str]], whole: bool = False) -> List[Encoded]:
-        """Return the word pieces of each row, of one text or of two.
+        """Return the word pieces of rows, each of one text or two.
 
         # Parameters
 
         whole : `bool`, optional (default = `False`)
-            Whether those of the whole texts are wanted too.
+            Whether the pieces of whole texts are wanted too.
         """
         characters = self._max_length * CHARACTERS_PER_PIECE
         if whole:
@@ -187,15 +196,15 @@ class TruncatingTokenizer:
         else:
             singles = all(len(texts) == 1 for texts in inputs)
             encodings = self._encode_batch([texts[0] for texts in inputs] if singles else inputs)
-        made = [
+        encoded = [
             self._truncated(encoding, any(len(text) > characters for text in row))
             for encoding, row in zip(encodings, rows)
         ]
         if not whole:
-            return made
+            return encoded
         return [
             row._replace(texts=_texts_of(encoding, len(texts)))
-            for row, encoding, texts in zip(made, encodings, rows)
+            for row, encoding, texts in zip(encoded, encodings, rows)
         ]
 
     def _truncated(self, encoding: Any, characters_were_cut: bool) -> Encoded:
@@ -217,14 +226,14 @@ class TruncatingTokenizer:
 
 
 def _texts_of(encoding: Any, texts: int) -> List[List[int]]:
-    """The word pieces of each text of a row."""
-    ids, text_of = encoding.ids, encoding.sequence_ids  # None for special tokens
-    found = []
+    """Return the word pieces of each text of a row."""
+    ids, text_of_piece = encoding.ids, encoding.sequence_ids  # None for special tokens
+    pieces_of_texts = []
     for text in range(texts):
-        count = text_of.count(text)
-        first = text_of.index(text) if count else 0
-        found.append(ids[first : first + count])
-    return found
+        count = text_of_piece.count(text)
+        first = text_of_piece.index(text) if count else 0
+        pieces_of_texts.append(ids[first : first + count])
+    return pieces_of_texts
 
 
 def longest_first(first: int, second: int, room: int) -> Tuple[int, int]:

@@ -1,9 +1,7 @@
 """Write a whole exported model from an archive."""
 
-import importlib.util
 import json
 import random
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
@@ -17,6 +15,7 @@ from sledgehammer.dataset_readers.base import Row, token_batches
 from sledgehammer.engine import Engine, load
 from sledgehammer.engine.manifest import LEXICAL, TOKENIZER, Manifest, write
 from sledgehammer.export import onnx, openvino
+from sledgehammer.export.formats import PRECISIONS, RUNTIMES, Format
 from sledgehammer.export.segments import (
     Segment,
     full_model_of,
@@ -29,74 +28,22 @@ from sledgehammer.model.archive_writing import changed_config
 from sledgehammer.model.archives import Opened
 from sledgehammer.model.chosen_setting import choice_bytes
 from sledgehammer.model.multi_exit import MultiExitClassifier
-from sledgehammer.network.encoder import TokenTensors
+from sledgehammer.network.families import TokenTensors
 from sledgehammer.network.pretrained import SNAPSHOT
 from sledgehammer.policies import CHOICE, ConfidencePolicy, ExitPolicy
 
-RUNTIMES = {"onnx": ["fp32", "int8", "int8-dynamic"], "openvino": ["fp32", "bf16", "int8"]}
-"""The precisions that each runtime has on a CPU."""
-
-PRECISIONS = ["fp32", "bf16", "int8", "int8-dynamic"]
-"""All precisions that some runtime has."""
-
-ACTIVATION_SCALES = {
-    ("onnx", "int8"): "token",
-    ("onnx", "int8-dynamic"): "batch",
-    ("openvino", "int8"): "model",
-}
-"""What has a scale of its own for the activations; see `Manifest`."""
+__all__ = [
+    "PRECISIONS",
+    "RUNTIMES",
+    "Format",
+    "describe",
+    "export",
+    "random_tokens",
+    "range_batches",
+]
 
 TOLERANCE = 1e-3
 """How much the logits of a float32 engine may differ from the archive's."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """Say in which format the segments are written.
-
-    # Parameters
-
-    runtime : `str`
-        A key of `RUNTIMES`.
-    precision : `str`
-        One of the precisions of that runtime.
-
-    # Raises
-
-    `ConfigurationError` if the runtime does not have the precision.
-    """
-
-    runtime: str
-    precision: str
-
-    def __post_init__(self) -> None:
-        if self.precision not in RUNTIMES[self.runtime]:
-            raise ConfigurationError(
-                f"{self.runtime} has no {self.precision} on a CPU: it has "
-                + ", ".join(RUNTIMES[self.runtime])
-                + ("; bf16 needs --format openvino" if self.precision == "bf16" else "")
-            )
-
-    def require_libraries(self) -> None:
-        """Raise a `ConfigurationError` that names what to install, if something is missing."""
-        needed = ["onnx", "onnxruntime"] if self.runtime == "onnx" else ["onnx", "openvino"]
-        needed += ["nncf"] if self.needs_calibration else []
-        missing = [name for name in needed if importlib.util.find_spec(name) is None]
-        if missing:
-            raise ConfigurationError(
-                f"exporting to {self.runtime} {self.precision} needs {', '.join(missing)}: "
-                f"pip install {' '.join(missing)}"
-            )
-
-    @property
-    def needs_calibration(self) -> bool:
-        """Return whether the ranges of the activations must be measured on data."""
-        return self.activation_scales == "model"
-
-    @property
-    def activation_scales(self) -> str:
-        """Return what has a scale of its own for the activations; empty if they are not int8."""
-        return ACTIVATION_SCALES.get((self.runtime, self.precision), "")
 
 
 def export(
@@ -112,9 +59,9 @@ def export(
     # Parameters
 
     archive : `str`
-        The archive that `opened` is from.
+        The archive that `opened` was loaded from.
     calibration : `List[TokenTensors]`, optional
-        Batches of tokens; see `Format.needs_calibration`.
+        Batches of tokens, if `Format.needs_calibration`.
     without_exits : `bool`, optional (default = `False`)
         Write the full model as one graph. Its answers mean nothing, only its speed is of interest.
 
@@ -140,19 +87,11 @@ def export(
     )
     (folder / "segments").mkdir()
     names = _write_segments(segments, format, folder, examples, calibration)
-    (folder / "seen.json").write_text(json.dumps(model.seen.as_lists()), encoding="utf-8")
-    if model.lexical is not None and not without_exits:
-        model.lexical.linear.save(folder / LEXICAL)
-    if model.choice is not None:
-        (folder / CHOICE).write_bytes(choice_bytes(model.choice))
+    _write_records(model, folder, with_lexical=not without_exits)
     manifest = describe(
         opened, inputs, policy, exits=slice(-1, None) if without_exits else slice(None),
         runtime=format.runtime, precision=format.precision, segments=names,
-        activation_scales=format.activation_scales,
-        source={
-            "archive": archive, "weights_sha256": weights_sha256(archive),
-            "fingerprint": model.weights_fingerprint(),
-        },
+        activation_scales=format.activation_scales, source=_source(archive, model),
         versions=_versions(format),
     )  # fmt: skip
     write(folder, manifest)
@@ -261,6 +200,23 @@ def _copy_from_archive(archive: str, folder: Path, policy: Dict[str, Any]) -> No
         raise ConfigurationError(
             f"{archive!r} has no {TOKENIZER}: train with include_in_archive: ['transformer']"
         )
+
+
+def _write_records(model: MultiExitClassifier, folder: Path, with_lexical: bool) -> None:
+    """Write which rows the model has seen, what its setting was chosen for, and its lexical exit."""
+    (folder / "seen.json").write_text(json.dumps(model.seen.as_lists()), encoding="utf-8")
+    if model.choice is not None:
+        (folder / CHOICE).write_bytes(choice_bytes(model.choice))
+    if model.lexical is not None and with_lexical:
+        model.lexical.linear.save(folder / LEXICAL)
+
+
+def _source(archive: str, model: MultiExitClassifier) -> Dict[str, Any]:
+    return {
+        "archive": archive,
+        "weights_sha256": weights_sha256(archive),
+        "fingerprint": model.weights_fingerprint(),
+    }
 
 
 def _versions(format: Format) -> Dict[str, str]:

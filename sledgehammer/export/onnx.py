@@ -77,8 +77,7 @@ def head_nodes(graph: Path) -> List[str]:
 def quantise(graph: Path, target: Path) -> None:
     """Quantise weights to int8, with a scale for each channel; scale activations for each batch.
 
-    So a text's answer may depend on its neighbours in the batch: `rowwise` writes int8 without
-    that.
+    So a text's answer may depend on its neighbours in the batch, unlike with `write_rowwise`.
 
     The heads stay in float32: they cost next to nothing, and the decisions depend on them.
     """

@@ -30,10 +30,11 @@ LARGEST_WEIGHT = 64
 and a weight in 16 bits, which hold at most 2 * 255 * 64."""
 
 MIDDLE = 128
-"""What stands for an activation of 0: the fast kernels take unsigned 8 bits."""
+"""The 8-bit number that stands for an activation of 0: the fast kernels take unsigned numbers."""
 
 GELU_MIDDLE = 16
 """The same for outputs of GELU, which need few steps below 0."""
+
 LOWEST_GELU = 0.1701
 """GELU is never below minus this."""
 

@@ -9,9 +9,9 @@ from transformers import AutoModel
 
 from sledgehammer.dataset_readers.base import TransformerReader
 from sledgehammer.model.multi_exit import MultiExitClassifier
-from sledgehammer.network.encoder import LayeredEncoder, LayerInput
+from sledgehammer.network.encoder import LayeredEncoder, Pooling
 from sledgehammer.network.exit_head import ExitHead
-from sledgehammer.network.runner import Pooling
+from sledgehammer.network.families import LayerInput
 from sledgehammer.network.signals import CERTAINTY, DEPTH, DepthHead
 
 STATES = ["hidden", "attention_mask", "pooled"]

@@ -1,1 +1,1 @@
-"""The AllenNLP side: the model, its predictor and its archives."""
+"""Connect to AllenNLP: the model, its predictor and its archives."""

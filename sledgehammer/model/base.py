@@ -1,70 +1,35 @@
-"""What all classifiers with several exits share: the pass over a batch, answers and metrics."""
+"""Classify batches with several exits: the pass over a batch, its answers and its metrics."""
 
 import math
-from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Protocol, Sequence, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
 
-import numpy as np
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
-from allennlp.models import Model
 from torch import Tensor
 
-from sledgehammer.calibration import Scaling, fit_scalings, fit_temperatures, mixed
 from sledgehammer.lexical import Pieces
+from sledgehammer.model.calibrated import CalibratedModel
 from sledgehammer.model.fingerprint import fingerprint
 from sledgehammer.model.fitted_rows import PURPOSES, SeenRows
 from sledgehammer.model.lexical import LexicalExit
 from sledgehammer.model.metrics import AnswerStatistics, ExitAccuracy
-from sledgehammer.model.policy_config import configuration_errors
-from sledgehammer.network.encoder import TokenTensors
-from sledgehammer.network.runner import Answers, GradientFlow, LexicalLogits
-from sledgehammer.network.signals import (
-    CERTAINTY,
-    DEPTH,
-    SIGNALS,
-    AllExits,
-    beside_lexical,
-    rows_of,
-    signal_loss,
-)
+from sledgehammer.network.families import TokenTensors
+from sledgehammer.network.runner import Answers, LexicalLogits, NetworkRunner
+from sledgehammer.network.signals import SIGNALS, AllExits, signal_loss
 from sledgehammer.objectives import UNLABELLED, ExitBatch, ExitObjective, JointObjective
-from sledgehammer.policies import (
-    Choice,
-    Conditions,
-    ConfidencePolicy,
-    Evidence,
-    ExitPolicy,
-    Exits,
-    RowSettings,
-    exit_shares,
-    known_shares,
-    unknown_shares,
+from sledgehammer.policies import Choice, Conditions, ConfidencePolicy, ExitPolicy, RowSettings
+
+_SAME_IN_ALL_WORKERS = (
+    *(f"seen.{purpose}" for purpose in PURPOSES),
+    *(f"lexical.{name}" for name in ("table", "bias", "space")),
 )
+"""Buffers that a distributed run need not send around at each step: all its workers remember the
+same rows, and fit the same lexical exit."""
 
 
-class Runner(Protocol):
-    """Runs a batch up to all exits, or each row until its answer."""
-
-    def run_all_exits(
-        self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
-    ) -> AllExits:
-        """What every exit of the network says of every row, and how far gradients flow back."""
-
-    def run_until_answered(
-        self,
-        tokens: TokenTensors,
-        temperatures: Tensor,
-        policy: ExitPolicy,
-        settings: Optional[RowSettings] = None,
-        lexical: Optional[LexicalLogits] = None,
-    ) -> Answers:
-        """Run each row until `policy` lets it exit; the last exit answers the rest."""
-
-
-class ExitClassifier(Model):
-    """A classifier with several exits, whatever computes them.
+class ExitClassifier(CalibratedModel):
+    """Classify with several exits, whatever computes them.
 
     In training, and in the trainer's validation passes, all exits run. Otherwise (evaluation,
     prediction) each row stops at the exit that the policy chooses.
@@ -80,7 +45,7 @@ class ExitClassifier(Model):
     policy : `ExitPolicy`, optional (default = `confidence`)
     label_namespace : `str`, optional (default = `"labels"`)
     signals : `Sequence[str]`, optional
-        The learned signals that the model gives, for policies that go by them.
+        The learned signals that the model computes, for policies that need them.
     lexical : `LexicalExit`, optional
         An exit before the first layer: then it is the model's first exit, at the layer -1.
 
@@ -91,17 +56,7 @@ class ExitClassifier(Model):
 
     default_predictor = "sledgehammer"
 
-    temperatures: Tensor
-    """Shape (exits,): a buffer, so that weights and archives carry it."""
-
-    mixing: Tensor
-    """Shape (exits,): how much of the lexical exit's logits each exit adds to its own; a buffer
-    that is stored where there is a lexical exit, and else zeros."""
-
-    exit_shares: Tensor
-    """Where rows stop at which threshold (see `policies.exit_shares`): a buffer too."""
-
-    runner: Runner
+    runner: NetworkRunner
     """Set by the subclass."""
 
     _layer_of_exit: Tensor
@@ -119,102 +74,28 @@ class ExitClassifier(Model):
         lexical: Optional[LexicalExit] = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(vocab, **kwargs)
-        self.network_layers = list(exit_layers)
-        """Those of the network's exits."""
-        self.lexical = lexical
-        exit_layers = self.network_layers if lexical is None else [-1, *exit_layers]
-        self.exit_layers = list(exit_layers)
-        """Those of all exits: the lexical exit, if there is one, is the first, at -1."""
+        policy = policy or ConfidencePolicy()
+        super().__init__(vocab, exit_layers, policy, signals, lexical, **kwargs)
         self.full_layers = full_layers
         self.objective = objective or JointObjective()
         self.label_namespace = label_namespace
-        self.signals = list(signals)
-        self.register_buffer("temperatures", torch.ones(len(exit_layers)))
-        zeros = torch.zeros(len(exit_layers))
-        self.register_buffer("mixing", zeros, persistent=lexical is not None)
-        # Before calibration it has the same shape, so that any weights can be loaded.
-        self.register_buffer("exit_shares", torch.from_numpy(unknown_shares(len(exit_layers))))
-        self._register_load_state_dict_pre_hook(self._adopt_shares)
-        self.policy = policy or ConfidencePolicy()
         # Looked up for every answer, so on the model's device; archives need not carry them.
         layers = torch.tensor(self.exit_layers)
         self.register_buffer("_layer_of_exit", layers, persistent=False)
         self.register_buffer("_speedup_of_exit", full_layers / (layers + 1), persistent=False)
         self.seen = SeenRows()
-        # All workers of a distributed run remember the same rows: no step need send them around.
-        alike = [f"seen.{name}" for name in PURPOSES]
-        # And they fit the same lexical exit.
-        alike += [f"lexical.{name}" for name in ("table", "bias", "space")]
-        self._ddp_params_and_buffers_to_ignore = alike
+        self._ddp_params_and_buffers_to_ignore = list(_SAME_IN_ALL_WORKERS)
         self.choice: Optional[Choice] = None
         """What the policy's setting was chosen for, if that is known."""
         self.always_run_all_exits = False
         """Whether passes outside of training mode run all exits too; a trainer callback sets it
         for as long as a training run lasts."""
-        self._statistics = AnswerStatistics(exit_layers, full_layers)
-        self._exit_accuracy = ExitAccuracy(exit_layers)
-
-    @property
-    def policy(self) -> ExitPolicy:
-        """When rows stop; a policy that is set is bound to this model.
-
-        # Raises
-
-        `ConfigurationError` when it is set, if it needs what this model does not have.
-        """
-        return self._policy
-
-    @policy.setter
-    def policy(self, policy: ExitPolicy) -> None:
-        self._bind(policy, self.exit_shares)
-        self._policy = policy
-
-    @contextmanager
-    def deciding_by(self, policy: ExitPolicy) -> Iterator[None]:
-        """Let another policy, which is bound to this model, decide inside of the block."""
-        before, self._policy = self._policy, policy
-        try:
-            yield
-        finally:
-            self._policy = before
-
-    def measure_shares(self, logits: Tensor) -> None:
-        """Keep where rows stop at which threshold, for the policies that ask.
-
-        # Parameters
-
-        logits : `Tensor`
-            Shape (rows, exits, labels), uncalibrated: those of calibration data.
-        """
-        self.store_shares(exit_shares(self.calibrated(logits).cpu().numpy()))
-
-    def store_shares(self, shares: np.ndarray) -> None:
-        """Keep what `policies.exit_shares` made of calibration data."""
-        self.exit_shares.copy_(torch.from_numpy(shares))
-        self._bind(self.policy, self.exit_shares)
-
-    def shares_on_host(self) -> Optional[np.ndarray]:
-        """What `store_shares` was given, if it was."""
-        return known_shares(self.exit_shares.cpu().numpy())
-
-    def _bind(self, policy: ExitPolicy, shares: Tensor) -> None:
-        with configuration_errors():
-            policy.bind(Exits(self.exit_layers, self.signals, known_shares(shares.cpu().numpy())))
-
-    def _adopt_shares(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
-        """Archives of older versions have none; those without a lexical exit can get one."""
-        if self.lexical is not None:
-            state_dict.setdefault(prefix + "mixing", self.mixing)
-            stored = state_dict.get(prefix + "temperatures")
-            if stored is not None and len(stored) == len(self.network_layers):
-                state_dict[prefix + "temperatures"] = torch.cat([stored.new_ones(1), stored])
-                state_dict[prefix + "exit_shares"] = torch.zeros_like(self.exit_shares)
-        self._bind(self.policy, state_dict.setdefault(prefix + "exit_shares", self.exit_shares))
+        self._statistics = AnswerStatistics(self.exit_layers, full_layers)
+        self._exit_accuracy = ExitAccuracy(self.exit_layers)
 
     @property
     def labels(self) -> List[str]:
-        """The names of the labels, by index."""
+        """Return the names of the labels, by index."""
         names = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
         return [names[index] for index in range(len(names))]
 
@@ -228,21 +109,21 @@ class ExitClassifier(Model):
 
         # Raises
 
-        `ConfigurationError` for another one, or if the model has but one.
+        `ConfigurationError` for an unknown format, or if the model has only one.
         """
         raise ConfigurationError(f"a {type(self).__name__} has one number format, not {dtype!r}")
 
     @property
     def number_format(self) -> str:
-        """The number format in which rows are answered."""
+        """Return the number format in which rows are answered."""
         return "float32"
 
     def weights_fingerprint(self) -> str:
-        """Return a short text that is another one for other weights; empty if that is unknown."""
+        """Return a string that changes with the weights; an empty one if it is not known."""
         return fingerprint(self)
 
     def conditions(self) -> Conditions:
-        """Return what a choice of the policy's setting depends on, as it is now."""
+        """Return the conditions under which a setting that is chosen now will hold."""
         return Conditions(
             self.policy.config(),
             self.temperatures.tolist(),
@@ -252,7 +133,7 @@ class ExitClassifier(Model):
         )
 
     def choice_problem(self) -> Optional[str]:
-        """Return what to say if the policy's setting was chosen for something else."""
+        """Return a warning if the policy's setting was chosen under other conditions."""
         return None if self.choice is None else self.choice.problem(self.conditions())
 
     def forward(
@@ -274,7 +155,7 @@ class ExitClassifier(Model):
         metadata : `List[Dict[str, Any]]`, optional
             Ignored.
         settings : `Sequence[RowSettings]`, optional
-            Of one row each, in place of the policy's own.
+            One for each row, in place of the policy's own.
         pieces : `Sequence[Pieces]`, optional
             The word pieces of the whole texts, for the lexical exit; readers with
             `"lexical": true` give them.
@@ -283,48 +164,69 @@ class ExitClassifier(Model):
 
         `probs` (rows, labels), calibrated; `confidence`, `exit_layer`, `layers_run` and
         `layer_speedup` (infinite where no layer was run), each (rows,); `loss` if there are
-        labels: the objective's, and that of the signals, where all exits run, else the mean
-        negative log-likelihood of the answers. Where all exits run also `logits` (rows, exits,
+        labels: what `loss_of` returns where all exits run, else the mean negative log-likelihood
+        of the answers. Where all exits run also `logits` (rows, exits,
         labels), uncalibrated, and the signals that the model has (see `AllExits`).
 
         # Raises
 
         `ConfigurationError` if there is a lexical exit and no `pieces`, or it has not been fitted.
         """
-        output: Dict[str, Any] = {}
-        own = None if settings is None else RowSettings.join(settings)
+        row_settings = None if settings is None else RowSettings.join(settings)
         if self.training or self.always_run_all_exits:
-            network = self.runner.run_all_exits(tokens, self.objective.gradients)
-            found = self.with_lexical(network, pieces)
-            answers = self.answer(found.logits.detach(), own, found.signals)
-            output.update(logits=found.logits, **found.signals)
-            if label is not None:
-                output["loss"] = self.loss_of(network, tokens, label)
-                known = self._labelled(label)
-                self._exit_accuracy(found.logits[known], label[known])
+            output, answers = self._run_all_exits(tokens, label, row_settings, pieces)
         else:
-            if unready := self.policy.unready():
-                raise ConfigurationError(unready)
-            lexical = None
-            if self.lexical is not None:
-                lexical = LexicalLogits(self.lexical.logits(pieces), self.mixing)
-            answers = self.runner.run_until_answered(
-                tokens, self.temperatures, self.policy, own, lexical
-            )
-            if label is not None:
-                # A probability may be too small for float32: the loss stays a number.
-                smallest = torch.finfo(answers.probs.dtype).tiny
-                log_probs = answers.probs.clamp(min=smallest).log()
-                output["loss"] = torch.nn.functional.nll_loss(log_probs, label)
+            output, answers = self._run_until_answered(tokens, label, row_settings, pieces)
         output.update(self._describe(answers))
         if label is not None:
-            known = self._labelled(label)
+            rows = self._labelled(label)
             correct = answers.probs.argmax(dim=-1) == label
-            self._statistics(answers.exit[known], output["confidence"][known], correct[known])
+            self._statistics(answers.exit[rows], output["confidence"][rows], correct[rows])
         return output
 
+    def _run_all_exits(
+        self,
+        tokens: TokenTensors,
+        label: Optional[Tensor],
+        settings: Optional[RowSettings],
+        pieces: Optional[Sequence[Pieces]],
+    ) -> Tuple[Dict[str, Any], Answers]:
+        """Run all exits: what they say, with the loss, and what the policy answers by it."""
+        network = self.runner.run_all_exits(tokens, self.objective.gradients)
+        all_exits = self.with_lexical(network, pieces)
+        answers = self.answer(all_exits.logits.detach(), settings, all_exits.signals)
+        output: Dict[str, Any] = {"logits": all_exits.logits, **all_exits.signals}
+        if label is not None:
+            output["loss"] = self.loss_of(network, tokens, label)
+            rows = self._labelled(label)
+            self._exit_accuracy(all_exits.logits[rows], label[rows])
+        return output, answers
+
+    def _run_until_answered(
+        self,
+        tokens: TokenTensors,
+        label: Optional[Tensor],
+        settings: Optional[RowSettings],
+        pieces: Optional[Sequence[Pieces]],
+    ) -> Tuple[Dict[str, Any], Answers]:
+        """Run each row until its answer: the loss of the answers, and the answers."""
+        if unready := self.policy.unready():
+            raise ConfigurationError(unready)
+        lexical = None
+        if self.lexical is not None:
+            lexical = LexicalLogits(self.lexical.logits(pieces), self.mixing)
+        answers = self.runner.run_until_answered(
+            tokens, self.temperatures, self.policy, settings, lexical
+        )
+        if label is None:
+            return {}, answers
+        # A probability may be too small for float32: the loss stays a number.
+        smallest = torch.finfo(answers.probs.dtype).tiny
+        log_probs = answers.probs.clamp(min=smallest).log()
+        return {"loss": torch.nn.functional.nll_loss(log_probs, label)}, answers
+
     def loss_of(self, network: AllExits, tokens: TokenTensors, label: Tensor) -> Tensor:
-        """Return what the network has to learn from a batch: the objective's loss, and the signals'.
+        """Return the loss of the objective and of the signals on a batch.
 
         # Parameters
 
@@ -336,105 +238,25 @@ class ExitClassifier(Model):
         """
         batch = ExitBatch(network.logits, label, tokens, self.network_layers, self.training)
         loss = self.objective.loss(batch)
-        known = self._labelled(label)
         if network.signals:
-            loss = loss + signal_loss(rows_of(network, known), label[known])
+            rows = self._labelled(label)
+            loss = loss + signal_loss(network.of_rows(rows), label[rows])
         return loss
 
-    def with_lexical(self, network: AllExits, pieces: Optional[Sequence[Pieces]]) -> AllExits:
-        """Put what the lexical exit, if there is one, says before what the network's exits say.
-
-        # Parameters
-
-        network : `AllExits`
-        pieces : `Sequence[Pieces]`, optional
-            The word pieces of the rows' whole texts.
-        """
-        if self.lexical is None:
-            return network
-        lexical = self.lexical.logits(pieces)
-        logits = torch.cat([lexical.to(network.logits)[:, None], network.logits], dim=1)
-        signals = dict(network.signals)
-        if DEPTH in signals:
-            signals[DEPTH] = beside_lexical(signals[DEPTH])
-        if CERTAINTY in signals:
-            sure = self.calibrated(logits.detach())[:, :1].amax(dim=-1)
-            signals[CERTAINTY] = torch.cat([sure, signals[CERTAINTY]], dim=1)
-        return AllExits(logits, signals)
-
     def _labelled(self, label: Tensor) -> Union[Tensor, slice]:
+        """Return which rows have a label, as an index."""
         # Only training has rows without a label; to pick rows, a GPU must be waited for.
         return label != UNLABELLED if self.training else slice(None)
 
-    def answer(
-        self,
-        logits: Tensor,
-        settings: Optional[RowSettings] = None,
-        signals: Optional[Mapping[str, Tensor]] = None,
-    ) -> Answers:
-        """What the policy would have answered, given the logits of all exits.
-
-        # Parameters
-
-        logits : `Tensor`
-            Shape (rows, exits, labels), uncalibrated.
-        settings : `RowSettings`, optional
-            In place of the policy's own; arrays of shape (rows,) where rows have their own.
-        signals : `Mapping[str, Tensor]`, optional
-            Those of `AllExits`, if the policy needs some.
-        """
-        probs = self.calibrated(logits)
-        arrays = {n: signal.detach().cpu().numpy() for n, signal in (signals or {}).items()}
-        evidence = Evidence(probs.detach().cpu().numpy(), arrays)
-        positions = self.policy.replay(evidence, settings)
-        answered_by = torch.from_numpy(positions).to(probs.device)
-        rows = torch.arange(len(probs), device=probs.device)
-        return Answers(answered_by, probs[rows, answered_by])
-
-    def calibrated(self, logits: Tensor) -> Tensor:
-        """Probabilities of (rows, exits, labels) logits, each exit scaled and mixed by its own."""
-        return torch.softmax(self.scaled(logits), dim=-1)
-
-    def scaled(self, logits: Tensor) -> Tensor:
-        """Return (rows, exits, labels) logits as calibration scales and mixes them."""
-        logits = logits.float()
-        if self.lexical is not None:
-            logits = mixed(logits, self.mixing.to(logits.device))
-        return logits / self.temperatures.to(logits.device)[:, None]
-
-    @property
-    def scalings(self) -> List[Scaling]:
-        """How each exit's logits become probabilities."""
-        return [Scaling(*both) for both in zip(self.temperatures.tolist(), self.mixing.tolist())]
-
-    @scalings.setter
-    def scalings(self, scalings: Sequence[Scaling]) -> None:
-        self.temperatures.copy_(torch.tensor([scaling.temperature for scaling in scalings]))
-        self.mixing.copy_(torch.tensor([scaling.mixing for scaling in scalings]))
-
-    def fit_scalings(self, logits: Tensor, label: Tensor) -> List[Scaling]:
-        """Return the scaling of each exit that fits some rows best; the model stays as it is.
-
-        # Parameters
-
-        logits : `Tensor`
-            Shape (rows, exits, labels), uncalibrated.
-        label : `Tensor`
-            Shape (rows,), long.
-        """
-        if self.lexical is not None and self.lexical.mix:
-            return fit_scalings(logits, label)
-        return [Scaling(temperature, 0.0) for temperature in fit_temperatures(logits, label)]
-
     def make_output_human_readable(self, output_dict: Dict[str, Any]) -> Dict[str, Any]:
-        """Add `label`, and give `probs` by label name. What is not a row's own is left out."""
+        """Add `label`, turn `probs` into a dictionary by label, leave out all but the answers."""
         names = self.labels
         probs = output_dict["probs"].tolist()
         readable = {k: v for k, v in output_dict.items() if k not in ("loss", "logits", *SIGNALS)}
         readable["probs"] = [{names[i]: p for i, p in enumerate(row)} for row in probs]
         readable["label"] = [names[row.index(max(row))] for row in probs]
         if self.lexical is not None:
-            # No number says how many times faster no layer is than some.
+            # Running no layer at all is infinitely faster, for which JSON has no number.
             speedups = readable["layer_speedup"].tolist()
             readable["layer_speedup"] = [None if math.isinf(s) else s for s in speedups]
         return readable
@@ -443,7 +265,7 @@ class ExitClassifier(Model):
         return {**self._statistics.get_metric(reset), **self._exit_accuracy.get_metric(reset)}
 
     def _get_prediction_device(self) -> int:
-        # AllenNLP's own looks at every parameter, for every batch: a tenth of a short text's time.
+        # AllenNLP's method looks at every parameter, for every batch: a tenth of a short text's time.
         device = self.temperatures.device
         return (device.index or 0) if device.type == "cuda" else -1
 

@@ -1,8 +1,8 @@
-"""Exported models behind AllenNLP's interfaces, so that its commands take them like archives."""
+"""Open exported models in AllenNLP, so that its commands take them like archives."""
 
 import json
 from pathlib import Path
-from typing import Optional
+from typing import Optional, Tuple
 
 import torch
 from allennlp.common import Params
@@ -18,14 +18,14 @@ from sledgehammer.model.chosen_setting import with_choice
 from sledgehammer.model.fitted_rows import PURPOSES
 from sledgehammer.model.lexical import LexicalExit
 from sledgehammer.model.policy_config import RegisteredPolicy
-from sledgehammer.network.encoder import TokenTensors
+from sledgehammer.network.families import TokenTensors
 from sledgehammer.network.runner import Answers, GradientFlow, LexicalLogits
 from sledgehammer.network.signals import AllExits
 from sledgehammer.policies import ExitPolicy, RowSettings
 
 
 class EngineRunner:
-    """Runs batches in an exported model, stopping by any of our policies."""
+    """Run batches in an exported model; see `NetworkRunner`."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -33,7 +33,7 @@ class EngineRunner:
     def run_all_exits(
         self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
     ) -> AllExits:
-        """What every exit of the network says of every row; there are no gradients."""
+        """See `NetworkRunner`; there are no gradients."""
         logits, signals = self._engine.run_all_exits(self._arrays(tokens))
         return AllExits(
             torch.from_numpy(logits), {n: torch.from_numpy(s) for n, s in signals.items()}
@@ -47,11 +47,12 @@ class EngineRunner:
         settings: Optional[RowSettings] = None,
         lexical: Optional[LexicalLogits] = None,
     ) -> Answers:
-        """Run each row until `policy` lets it exit; the temperatures are the engine's own."""
-        own = policy.values if settings is None else settings
-        logits = None if lexical is None else lexical.logits.cpu().numpy()
-        batch = self._engine.start(self._arrays(tokens), logits)
-        exits, probs = self._engine.run_until_answered(batch, policy, own)
+        """See `NetworkRunner`; the engine has its own temperatures, and ignores those given."""
+        lexical_logits = None if lexical is None else lexical.logits.cpu().numpy()
+        batch = self._engine.start(
+            self._arrays(tokens), policy.values if settings is None else settings, lexical_logits
+        )
+        exits, probs = self._engine.run_until_answered(batch, policy)
         return Answers(torch.from_numpy(exits), torch.from_numpy(probs))
 
     def _arrays(self, tokens: TokenTensors) -> Arrays:
@@ -60,7 +61,7 @@ class EngineRunner:
 
 
 class ExportedClassifier(ExitClassifier):
-    """An exported model as an AllenNLP `Model`; it can't be trained.
+    """Make an exported model an AllenNLP `Model`, which can't be trained.
 
     # Parameters
 
@@ -114,41 +115,49 @@ def load_exported(directory: Path, overrides: str = "") -> Archive:
     # Parameters
 
     overrides : `str`, optional
-        Of the archive's config, as JSON: those of the policy and the readers have an effect.
+        Changes of the archive's config, as JSON. Only those of the policy and of the readers have an
+        effect.
 
     # Raises
 
-    `ConfigurationError` if it is no exported model, incomplete or damaged, or its runtime is
-    missing.
+    `ConfigurationError` if the directory is not an exported model, or is incomplete or damaged, or
+    if its runtime is not installed.
     """
     try:
         engine = load(directory)
     except EngineError as error:
         raise ConfigurationError(str(error)) from error
-    manifest = engine.manifest
     config = Params.from_file(str(directory / "config.json"), overrides)
-    model_config = config["model"].duplicate()
-    namespace = model_config.get("label_namespace", "labels")
-    vocab = Vocabulary(non_padded_namespaces=[namespace])
-    for label in manifest.labels:
-        vocab.add_token_to_namespace(label, namespace)
-    policy = RegisteredPolicy.from_params(model_config.get("policy", {}))
-    mix = bool((model_config.get("lexical", None) or {}).get("mix", True))
-    model = ExportedClassifier(vocab, engine, policy, namespace, mix)
-    seen = json.loads((directory / "seen.json").read_text(encoding="utf-8"))
-    for name in PURPOSES:  # older versions did not write them all
-        setattr(model.seen, name, torch.tensor(seen.get(name, []), dtype=torch.long))
-    readers = config.duplicate()
-    reader_config = readers["dataset_reader"]
-    validation = readers.get("validation_dataset_reader", None) or reader_config
-    made = [
-        DatasetReader.from_params(params.duplicate(), serialization_dir=str(directory))
-        for params in (reader_config, validation)
-    ]
+    model = _model(engine, config["model"].duplicate())
+    seen_rows = json.loads((directory / "seen.json").read_text(encoding="utf-8"))
+    for purpose in PURPOSES:  # older versions did not write them all
+        hashes = torch.tensor(seen_rows.get(purpose, []), dtype=torch.long)
+        setattr(model.seen, purpose, hashes)
+    reader, validation_reader = _readers(config.duplicate(), directory)
     return Archive(
         model=with_choice(model.eval(), directory),
         config=config,
-        dataset_reader=made[0],
-        validation_dataset_reader=made[1],
+        dataset_reader=reader,
+        validation_dataset_reader=validation_reader,
         meta=None,
+    )
+
+
+def _model(engine: Engine, config: Params) -> ExportedClassifier:
+    namespace = config.get("label_namespace", "labels")
+    vocab = Vocabulary(non_padded_namespaces=[namespace])
+    for label in engine.manifest.labels:
+        vocab.add_token_to_namespace(label, namespace)
+    policy = RegisteredPolicy.from_params(config.get("policy", {}))
+    mix = bool((config.get("lexical", None) or {}).get("mix", True))
+    return ExportedClassifier(vocab, engine, policy, namespace, mix)
+
+
+def _readers(config: Params, directory: Path) -> Tuple[DatasetReader, DatasetReader]:
+    """Return the reader of training data and that of validation data."""
+    reader = config["dataset_reader"]
+    validation_reader = config.get("validation_dataset_reader", None) or reader
+    return (
+        DatasetReader.from_params(reader.duplicate(), serialization_dir=str(directory)),
+        DatasetReader.from_params(validation_reader.duplicate(), serialization_dir=str(directory)),
     )

@@ -33,7 +33,7 @@ class SeenRows(torch.nn.Module):
 
     @property
     def knows_training_rows(self) -> bool:
-        """Whether the training rows are known: older versions did not record them."""
+        """Return whether the training rows are known: older versions did not record them."""
         return len(self.weights) > 0
 
     def among(self, purpose: str, hashes: Tensor) -> Tensor:

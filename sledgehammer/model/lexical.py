@@ -1,4 +1,4 @@
-"""The exit before the first layer, as a part of a model whose weights carry it."""
+"""Make the exit before the first layer a part of the model, whose weights carry it."""
 
 from typing import Any, Dict, Optional, Sequence
 
@@ -13,7 +13,7 @@ _BUFFERS = ("table", "bias", "space")
 
 
 class LexicalExit(torch.nn.Module, FromParams):
-    """A linear model on n-grams of word pieces, which answers before the first layer.
+    """Answer before the first layer, with a linear model on n-grams of word pieces.
 
     It is fitted, with scikit-learn, when a training run begins, or by `allennlp lexical`. Its
     weights are buffers, so that weights and archives carry them; loading adopts what they hold.
@@ -84,7 +84,7 @@ class LexicalExit(torch.nn.Module, FromParams):
 
     @property
     def linear(self) -> LinearModel:
-        """The fitted model.
+        """Return the fitted model.
 
         # Raises
 
@@ -116,11 +116,10 @@ class LexicalExit(torch.nn.Module, FromParams):
         self._linear = linear
 
     def forget(self) -> None:
-        """Be as before the fit."""
+        """Drop what was fitted."""
         self._linear = None
         for name in _BUFFERS:
-            own = getattr(self, name)
-            setattr(self, name, own.new_empty(0))
+            setattr(self, name, getattr(self, name).new_empty(0))
 
     def logits(self, pieces: Optional[Sequence[Pieces]]) -> Tensor:
         """Return the uncalibrated logits of some rows: (rows, labels), on the exit's device.
@@ -144,6 +143,6 @@ class LexicalExit(torch.nn.Module, FromParams):
     def _adopt(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
         self._linear = None
         for name in _BUFFERS:
-            own = getattr(self, name)
-            stored = state_dict.setdefault(prefix + name, own)
-            setattr(self, name, own.new_empty(stored.shape))
+            buffer = getattr(self, name)
+            stored = state_dict.setdefault(prefix + name, buffer)
+            setattr(self, name, buffer.new_empty(stored.shape))

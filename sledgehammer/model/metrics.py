@@ -58,8 +58,10 @@ class AnswerStatistics(Metric):
         self._bins = self._bins.to(device) + torch.stack(bin_counts(confidence, correct))
 
     def get_metric(self, reset: bool = False) -> Dict[str, float]:
-        """Return `accuracy` and `layer_speedup`, a ratio of means that is left out if the lexical exit
-        answered all rows; with `reset` all of `details`."""
+        """Return `accuracy` and `layer_speedup`; with `reset` all that `details` returns.
+
+        The speedup is a ratio of means, and left out if the lexical exit answered all rows.
+        """
         if not reset:
             return self._summary()
         self._count, self._right = dist_reduce_sum(self._count), dist_reduce_sum(self._right)

@@ -1,4 +1,4 @@
-"""The AllenNLP model: one encoder, several exits."""
+"""Build the AllenNLP model: one encoder, several exits."""
 
 from functools import partial
 from typing import Any, Optional, Sequence
@@ -16,8 +16,9 @@ from sledgehammer.model.chosen_setting import with_choice
 from sledgehammer.model.lexical import LexicalExit
 from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.network import pretrained
-from sledgehammer.network.encoder import LayeredEncoder, check_supported
+from sledgehammer.network.encoder import LayeredEncoder
 from sledgehammer.network.exit_head import ExitHead
+from sledgehammer.network.families import check_supported
 from sledgehammer.network.precision import FormatRunner, checked_dtype
 from sledgehammer.network.runner import LayerwiseRunner
 from sledgehammer.network.signals import CERTAINTY, DEPTH, DepthHead, checked_signals
@@ -28,7 +29,7 @@ POOLINGS = ("first", "mean", "attention")
 
 @Model.register("sledgehammer")
 class MultiExitClassifier(ExitClassifier):
-    """A transformer classifier with several exits (Schwartz et al., ACL 2020).
+    """Classify with a transformer that has several exits (Schwartz et al., ACL 2020).
 
     In training, and in the trainer's validation passes, all exits run. Otherwise (evaluation,
     prediction) each row stops at the exit that the policy chooses.
@@ -153,7 +154,7 @@ def _build_runner(
 
 
 def _checked_queries(pooling: str, queries: Any) -> int:
-    """How many queries an exit has, 0 without attention."""
+    """Return how many queries an exit has, 0 without attention; raise if that makes no sense."""
     if pooling not in POOLINGS:
         raise ConfigurationError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
     if not isinstance(queries, int) or isinstance(queries, bool) or queries < 1:

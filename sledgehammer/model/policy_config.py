@@ -1,4 +1,4 @@
-"""Policies as AllenNLP knows its classes: by name in a config, with its errors."""
+"""Let AllenNLP's configs name policies, with AllenNLP's errors."""
 
 from contextlib import contextmanager
 from typing import Any, Iterator, List, Mapping, Tuple, Type
@@ -10,22 +10,22 @@ from sledgehammer.policies import ExitPolicy
 
 
 class RegisteredPolicy(ExitPolicy, Registrable):  # type: ignore[misc]
-    """AllenNLP's door to the policies, which themselves can do without AllenNLP.
+    """Make policies from configs; the policies themselves do without AllenNLP.
 
-    As the type of a constructor's argument it makes a config's `"policy"` a policy:
-    `{"type": "patience", "patience": 3}`, or with the default type `{"threshold": 0.8}`. All names
-    are those of `ExitPolicy`, where policies are registered too.
+    An argument of this type turns the `"policy"` of a config into a policy:
+    `{"type": "patience", "patience": 3}`, or with the default type `{"threshold": 0.8}`. Policies
+    are registered, and named, with `ExitPolicy`.
     """
 
     default_implementation = "confidence"
 
     @classmethod
     def from_params(cls, params: Any, **extras: Any) -> ExitPolicy:  # type: ignore[override]
-        """The policy of a config, or of a name alone.
+        """Return the policy that a config describes, or a name alone.
 
         # Raises
 
-        `ConfigurationError` for a type or setting that there is not, or a bad value.
+        `ConfigurationError` for an unknown type or setting, or an invalid value.
         """
         if isinstance(params, ExitPolicy):
             return params
@@ -39,20 +39,20 @@ class RegisteredPolicy(ExitPolicy, Registrable):  # type: ignore[misc]
 
     @classmethod
     def list_available(cls) -> List[str]:
-        """All names, the default's first."""
+        """Return all names, the default's first."""
         others = [n for n in ExitPolicy.list_available() if n != cls.default_implementation]
         return [cls.default_implementation, *others]
 
 
 def make_policy(config: Mapping[str, Any]) -> ExitPolicy:
-    """`ExitPolicy.make`; what is wrong is a `ConfigurationError`."""
+    """Return the policy that a config describes, or raise a `ConfigurationError`."""
     with configuration_errors():
         return ExitPolicy.make({"type": RegisteredPolicy.default_implementation, **config})
 
 
 @contextmanager
 def configuration_errors() -> Iterator[None]:
-    """What policies find wrong, as AllenNLP's error for it."""
+    """Turn the errors of policies into `ConfigurationError`s."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""JSON lines in, JSON lines out."""
+"""Answer JSON lines with an archive's model."""
 
 import logging
 import weakref
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class Line(Dict[str, Any]):
-    """The JSON object of an input line, and the number of that line, counted from 1."""
+    """Hold the JSON object of an input line, the line's number, from 1, and what is wrong with it."""
 
     number = 0
     problem: Optional[str] = None
@@ -29,12 +29,12 @@ class Line(Dict[str, Any]):
 
 @Predictor.register("sledgehammer")
 class SledgehammerPredictor(Predictor):
-    """Predicts with calibrated early exits.
+    """Predict with calibrated early exits.
 
     A line is `{"text": ...}` (or `"sentence"`) for a reader of single texts, or
     `{"premise": ..., "hypothesis": ...}`; `"threshold"`, or another setting that the archive's
-    policy has, holds for that line only; `"id"` is carried over to the output, `"label"` is passed
-    over, and other fields are errors. The output has `label`, `probs` by label name, `confidence`,
+    policy has, holds for that line only; the output has the line's `"id"`; `"label"` is ignored, and
+    other fields are errors. The output has `label`, `probs` by label name, `confidence`,
     `exit_layer`, `layers_run` and `layer_speedup` (null where no layer was run); also
     `"truncated": true` if the text was longer than the reader's `max_length`. A bad line gives
     `{"error": ..., "line": N}` in its place.
@@ -44,18 +44,19 @@ class SledgehammerPredictor(Predictor):
     model : `ExitClassifier`
     dataset_reader : `TransformerReader`
     dtype : `str`, optional
-        Number format of the layers: `float32`, `bfloat16` or `float16`, in place of the archive's.
+        The number format of the layers, `float32`, `bfloat16` or `float16`, in place of the archive's.
     keep : `List[str]`, optional
-        More fields of a line that its output carries over.
+        Fields that outputs take over from their lines, besides `id`.
     text_lines : `bool`, optional (default = `False`)
-        Whether a line is a text, and no JSON.
+        Whether a line is plain text, not JSON.
     **settings : `float`, optional
-        Of the policy, by name, such as `threshold` or `max_exit_layer`; in place of the archive's.
+        Settings of the policy, by name, such as `threshold` or `max_exit_layer`, in place of the
+        archive's.
 
     # Raises
 
-    `ConfigurationError` for a setting that the policy does not have, or a value that it may not
-    have; an unknown number format; a model of another kind.
+    `ConfigurationError` for an unknown setting, an invalid value of one, an unknown number format, or
+    a model that is not one of sledgehammer's.
     """
 
     _model: ExitClassifier
@@ -80,8 +81,8 @@ class SledgehammerPredictor(Predictor):
             model.use_number_format(dtype)
         if settings or dtype is not None:
             log_stale_choice(model)
-        self._plain = model.policy
-        self._in_stream = model.policy.in_stream()
+        self._policy = model.policy
+        self._stream_policy = model.policy.in_stream()
         with configuration_errors():
             self._format = LineFormat(dataset_reader.fields, keep or (), text_lines)
         self._lines = 0
@@ -90,12 +91,12 @@ class SledgehammerPredictor(Predictor):
         self._report = weakref.finalize(self, _report, self._tally, dataset_reader.max_length)
 
     def finish(self) -> int:
-        """Tell of bad lines and long texts; return the exit code of `predict` (see `Tally`)."""
+        """Report bad lines and long texts; return the exit code of `predict` (see `Tally`)."""
         self._report()
         return self._tally.exit_code
 
     def load_line(self, line: str) -> JsonDict:
-        """The line's JSON object; what is wrong with a line is kept for its output."""
+        """Return the JSON object of a line; what is wrong with the line is kept for its output."""
         self._lines += 1
         if self._lines == 1:
             line = line.removeprefix(BYTE_ORDER_MARK)
@@ -109,7 +110,7 @@ class SledgehammerPredictor(Predictor):
         return self.predict_batch_json([inputs])[0]
 
     def predict_batch_json(self, inputs: List[JsonDict]) -> List[JsonDict]:
-        """One output for each input, in order.
+        """Return one output for each input, in order.
 
         # Raises
 
@@ -122,8 +123,8 @@ class SledgehammerPredictor(Predictor):
         for position, json_dict in enumerate(inputs):
             try:
                 outputs[position].update(self._format.kept(json_dict))
-                rows[position], own = self._checked(json_dict)
-                settings.append(own)
+                rows[position], row_settings = self._checked(json_dict)
+                settings.append(row_settings)
             except ValueError as error:
                 if not isinstance(json_dict, Line):
                     raise
@@ -146,9 +147,10 @@ class SledgehammerPredictor(Predictor):
 
     def _answers(self, instances: List[Instance]) -> List[JsonDict]:
         truncated = [getattr(instance, "truncated", False) for instance in instances]
-        # A policy that is set on the model later is not this stream's.
-        steered = self._model.policy is self._plain
-        with self._model.deciding_by(self._in_stream if steered else self._model.policy):
+        policy = self._model.policy
+        if policy is self._policy:  # otherwise somebody has set another one since
+            policy = self._stream_policy
+        with self._model.deciding_by(policy):
             outputs = self._model.forward_on_instances(instances)
         answers = [_as_json(output) for output in outputs]
         for answer, is_cut in zip(answers, truncated):
@@ -174,8 +176,8 @@ class SledgehammerPredictor(Predictor):
 
     def _instances(self, rows: List[Row], settings: List[RowSettings]) -> List[Instance]:
         instances = self._dataset_reader.instances(rows)
-        for instance, own in zip(instances, settings):
-            instance.add_field("settings", MetadataField(own))
+        for instance, row_settings in zip(instances, settings):
+            instance.add_field("settings", MetadataField(row_settings))
         return instances
 
 
@@ -185,5 +187,5 @@ def _report(tally: Tally, max_length: int) -> None:
 
 
 def _as_json(output: JsonDict) -> JsonDict:
-    # AllenNLP's function makes a text of `None`.
+    # AllenNLP's `sanitize` turns `None` into a string.
     return {n: None if output[n] is None else sanitize(output[n]) for n in ANSWER_FIELDS}

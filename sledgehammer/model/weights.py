@@ -25,7 +25,7 @@ _ALLOWED = {
 
 
 class WeightsError(ValueError):
-    """Raised for a file that holds no weights, or more than weights."""
+    """Tell that a file holds no weights, or more than weights."""
 
 
 def read_weights(source: Union[Path, IO[bytes]]) -> Dict[str, Tensor]:

@@ -1,1 +1,1 @@
-"""The torch parts: encoder, exits, and the loop that stops rows."""
+"""Compute exits in PyTorch: the encoder, the exit heads, and the loop that stops rows."""

@@ -1,4 +1,4 @@
-"""The rows of a batch that still run, and the answers of those that have left."""
+"""Hold the rows of a batch that still run, and the answers of those that have left."""
 
 from dataclasses import dataclass
 from typing import Dict, List, NamedTuple, Optional
@@ -8,14 +8,15 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from sledgehammer.network.encoder import LayeredEncoder, LayerInput, TokenTensors
+from sledgehammer.network.encoder import LayeredEncoder
+from sledgehammer.network.families import LayerInput, TokenTensors
 from sledgehammer.network.signals import CERTAINTY, DEPTH, beside_lexical
 from sledgehammer.policies import Evidence, RowSettings
 
 
 @dataclass
 class Answers:
-    """One answer a row.
+    """Hold one answer for each row.
 
     # Parameters
 
@@ -30,14 +31,14 @@ class Answers:
 
 
 class LexicalLogits(NamedTuple):
-    """What the exit before the first layer says of some rows, and how much of it the others add.
+    """Hold what the exit before the first layer says, and how much of it each other exit adds.
 
     # Parameters
 
     logits : `Tensor`
         Shape (rows, labels), float32, uncalibrated.
     mixing : `Tensor`
-        Shape (exits,): the multiple of them that is added to an exit's own logits; 0 for the
+        Shape (exits,): the multiple of them that is added to the logits of each exit; 0 for the
         lexical exit, which is the first.
     """
 
@@ -46,10 +47,10 @@ class LexicalLogits(NamedTuple):
 
 
 class ActiveRows:
-    """The rows that still run, and all that belongs to them.
+    """Hold the rows that still run, and all that belongs to them.
 
-    What decides over the next step is kept on the host, so that an exit's probabilities are all
-    that has to come from the device.
+    What a policy looks at is kept on the host, so that at an exit only its probabilities have to
+    come from the device.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class ActiveRows:
 
     @property
     def inputs(self) -> LayerInput:
-        """The input of the next layer; rows are embedded when it is first asked for."""
+        """Return the input of the next layer; rows are embedded when it is first asked for."""
         if self._inputs is None:
             self._inputs = self._encoder.start(self._tokens)
         return self._inputs
@@ -88,7 +89,7 @@ class ActiveRows:
 
     @property
     def lexical_logits(self) -> Tensor:
-        """Those of the exit before the first layer, in models that have it: (rows, labels)."""
+        """Return the logits of the exit before the first layer, if there is one: (rows, labels)."""
         assert self._lexical is not None, "there is no such exit"
         return self._lexical.logits
 
@@ -106,17 +107,25 @@ class ActiveRows:
         return {DEPTH: self._depth}
 
     def see(self, probs: Tensor, certainty: Optional[Tensor]) -> Evidence:
-        """Add an exit's (rows, labels) probabilities, and its certainty: one transfer."""
-        seen = self.transfer([probs] if certainty is None else [probs, certainty[:, None]])
-        self._probs.append(seen[0])
+        """Add what the next exit says, in one transfer; return all that the policy may look at.
+
+        # Parameters
+
+        probs : `Tensor`
+            Shape (rows, labels).
+        certainty : `Tensor`, optional
+            Shape (rows,).
+        """
+        on_host = self.transfer([probs] if certainty is None else [probs, certainty[:, None]])
+        self._probs.append(on_host[0])
         signals = {} if self._depth is None else {DEPTH: self._depth}
         if certainty is not None:
-            self._certainty.append(seen[1])
+            self._certainty.append(on_host[1])
             signals[CERTAINTY] = np.concatenate(self._certainty, axis=1)
         return Evidence(list(self._probs), signals)
 
     def transfer(self, columns: List[Tensor]) -> List[ndarray]:
-        """Bring (rows, some) tensors to the host, and the lengths if they are not there yet."""
+        """Bring tensors of `rows` rows to the host, and the lengths if they are not there yet."""
         lengths_too = len(self.positions) > 1 and not self._lengths
         if len(columns) == 1 and not lengths_too:
             return [_on_host(columns[0])]
@@ -153,7 +162,7 @@ class ActiveRows:
 
 
 class Collected:
-    """The answers so far, in the order in which rows leave."""
+    """Collect the answers, in the order in which rows leave."""
 
     def __init__(self) -> None:
         self._positions: List[int] = []
@@ -166,7 +175,7 @@ class Collected:
         self._probs.append(probs)
 
     def answers(self) -> Answers:
-        """In the order of the whole batch."""
+        """Return all answers, in the order of the whole batch."""
         device = self._probs[0].device
         if len(self._probs) == 1:  # all rows left together, in their order
             return Answers(
@@ -178,9 +187,10 @@ class Collected:
 
 
 def indices(numbers: List[int], device: torch.device) -> Tensor:
-    made = torch.tensor(numbers)
+    """Return numbers as a tensor on a device: (numbers,), long."""
+    tensor = torch.tensor(numbers)
     # Unlike one that blocks, this copy does not wait for what the device still has to do.
-    return made if device.type == "cpu" else made.to(device, non_blocking=True)
+    return tensor if device.type == "cpu" else tensor.to(device, non_blocking=True)
 
 
 def _on_host(tensor: Tensor) -> ndarray:

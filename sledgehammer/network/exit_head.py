@@ -1,16 +1,16 @@
-"""The classifier at an exit."""
+"""Classify the rows at an exit."""
 
 from typing import List, Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
 
-from sledgehammer.network.encoder import LayerInput
+from sledgehammer.network.families import LayerInput
 from sledgehammer.network.pooling import AttentionPooling
 
 
 class ExitHead(torch.nn.Module):
-    """A learned mix of the pooled states of all layers so far, then one linear map.
+    """Mix the pooled states of all layers so far, in learned shares, and apply one linear map.
 
     `logits = W (sum_j softmax(mix)_j state_j) + b` with j from layer 0 to the exit's own layer
     (Schwartz et al. 2020, section 3.1: the mix of Peters et al. 2018, the light linear exit).
@@ -50,18 +50,18 @@ class ExitHead(torch.nn.Module):
         self.dropout = torch.nn.Dropout(dropout)
         self.linear = torch.nn.Linear(state_size, num_labels)
         self.halting = torch.nn.Linear(state_size, 1) if with_certainty else None
-        # See `_matrix`: a matrix, and which weights it was made of.
-        self._made: Optional[Tuple[Tensor, Tuple[int, ...]]] = None
+        # See `_matrix`: a matrix, and the versions of the weights that it was computed from.
+        self._cached: Optional[Tuple[Tensor, Tuple[int, ...]]] = None
 
     def states(self, pooled: Sequence[Tensor], inputs: LayerInput) -> List[Tensor]:
-        """Return what the exit mixes.
+        """Return the states that the exit mixes.
 
         # Parameters
 
         pooled : `Sequence[Tensor]`
             One for each of the `layer` + 1 layers run, each of shape (rows, hidden size).
         inputs : `LayerInput`
-            What the exit's own layer gave.
+            The output of the layer below the exit.
 
         # Returns
 
@@ -76,14 +76,11 @@ class ExitHead(torch.nn.Module):
         return [*below, self.pool.of(inputs)]
 
     def forward(self, states: Tensor) -> Tensor:
-        """(rows, layers run, state size) -> logits of shape (rows, labels).
-
-        `layers run` is `layer` + 1.
-        """
+        """Return logits, (rows, labels), from states: (rows, `layer` + 1, state size)."""
         return self.linear(self.dropout(self._mixed(states)))
 
     def certainty(self, states: Tensor) -> Tensor:
-        """(rows, layers run, state size) -> (rows,) in [0, 1]: how sure the exit is to be right.
+        """Return how sure the exit is to be right, (rows,), in [0, 1]; `states` as in `forward`.
 
         No gradient flows back from it: the exit does not learn to be predictable.
         """
@@ -92,12 +89,12 @@ class ExitHead(torch.nn.Module):
         return torch.sigmoid(self.halting(mixed).squeeze(-1).float())
 
     def logits(self, states: List[Tensor]) -> Tensor:
-        """As `forward`, in float32; where nothing is to be learned, by one product of matrices.
+        """Return what `forward` returns, in float32; outside of training by one matrix product.
 
         # Parameters
 
         states : `List[Tensor]`
-            What the method `states` gives.
+            What the method `states` returns.
 
         # Returns
 
@@ -117,18 +114,18 @@ class ExitHead(torch.nn.Module):
         return torch.matmul(torch.softmax(self.mix, dim=0).to(states.dtype), states)
 
     def train(self, mode: bool = True) -> "ExitHead":
-        self._made = None
+        self._cached = None
         return super().train(mode)
 
     def _matrix(self, mix: Tensor) -> Tensor:
-        """Mix and linear map in one: (labels, layers run * state size).
+        """Return mix and linear map in one matrix: (labels, (`layer` + 1) * state size).
 
         Beside a layer of a small transformer, computing it each time would be noticed. It is kept
-        for as long as the weights stay what they are.
+        until the weights change.
         """
         weight = self.linear.weight
-        now = (mix._version, mix.data_ptr(), weight._version, weight.data_ptr())
-        if self._made is None or self._made[1] != now:
+        versions = (mix._version, mix.data_ptr(), weight._version, weight.data_ptr())
+        if self._cached is None or self._cached[1] != versions:
             shares = torch.softmax(mix, dim=0)
-            self._made = (shares[None, :, None] * weight[:, None, :]).flatten(1), now
-        return self._made[0]
+            self._cached = (shares[None, :, None] * weight[:, None, :]).flatten(1), versions
+        return self._cached[0]

@@ -1,22 +1,27 @@
-"""What tells a row from others, whatever batch it is in."""
+"""Compute fingerprints of rows, by which a model remembers the rows that it was made with."""
 
 import hashlib
 
 import torch
 from torch import Tensor
 
-from sledgehammer.network.encoder import TokenTensors
+from sledgehammer.network.families import TokenTensors
 
 _BYTES = 8
+"""Bytes of a fingerprint: so many that two different rows hardly ever share one."""
 
 
 def row_hashes(tokens: TokenTensors) -> Tensor:
-    """Return a fingerprint of each row's word pieces, whatever batch it is in: (rows,), int64, CPU.
+    """Return a fingerprint of the word pieces of each row: the same in every batch.
 
     # Parameters
 
     tokens : `TokenTensors`
         From a `TransformerTextField`; each tensor of shape (rows, tokens).
+
+    # Returns
+
+    Shape (rows,), int64, on the CPU.
     """
     lengths = tokens["attention_mask"].sum(dim=1).tolist()
     rows = tokens["input_ids"].cpu().int().numpy()

@@ -1,15 +1,15 @@
-"""Gradients that flow back smaller than they came."""
+"""Scale gradients on their way back."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sledgehammer.network.encoder import LayerInput
+from sledgehammer.network.families import LayerInput
 
 
 class _ScaledGradient(torch.autograd.Function):
-    """The identity, whose gradient is multiplied by a number."""
+    """Return the input as it is; multiply its gradient by a number."""
 
     @staticmethod
     def forward(context: Any, tensor: Tensor, factor: float) -> Tensor:

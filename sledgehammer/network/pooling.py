@@ -1,13 +1,13 @@
-"""Pooling that learns which tokens to look at."""
+"""Pool the states of a layer's tokens by learned queries."""
 
 import torch
 from torch import Tensor
 
-from sledgehammer.network.encoder import LayerInput
+from sledgehammer.network.families import LayerInput
 
 
 class AttentionPooling(torch.nn.Module):
-    """Means over the real tokens, weighted by learned queries: `sum_t softmax_t(s_t . q) s_t`.
+    """Average the real tokens, weighted by learned queries: `sum_t softmax_t(s_t . q) s_t`.
 
     Queries begin at 0, where that is the plain mean. Those of several queries stand side by side.
     (A query is the context vector of Yang et al., "Hierarchical Attention Networks for Document

@@ -1,4 +1,4 @@
-"""The number format of inference: an encoder in half the bytes, beside the one that is trained."""
+"""Run inference in another number format, with a copy of the encoder that is trained."""
 
 import copy
 from typing import Any, Callable, Dict, Optional
@@ -7,7 +7,8 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
-from sledgehammer.network.encoder import LayeredEncoder, TokenTensors
+from sledgehammer.network.encoder import LayeredEncoder
+from sledgehammer.network.families import TokenTensors
 from sledgehammer.network.runner import Answers, GradientFlow, LayerwiseRunner, LexicalLogits
 from sledgehammer.network.signals import AllExits
 from sledgehammer.policies import ExitPolicy, RowSettings
@@ -21,7 +22,7 @@ DTYPES: Dict[str, torch.dtype] = {
 
 
 def checked_dtype(name: Any) -> str:
-    """`name`, if it is that of a number format.
+    """Return `name`, if it is the name of a number format.
 
     # Raises
 
@@ -33,7 +34,7 @@ def checked_dtype(name: Any) -> str:
 
 
 class FormatRunner:
-    """Runs an encoder as it is in training mode, and in another number format otherwise.
+    """Run an encoder as it is in training mode, and in another number format otherwise.
 
     Only layers and embeddings are converted: the exits, their probabilities and the decisions
     are float32. Weights are converted once, at the first pass that needs them; whoever changes
@@ -42,15 +43,15 @@ class FormatRunner:
     # Parameters
 
     encoder : `LayeredEncoder`
-        It stays as it is.
+        It is not changed.
     build : `Callable[[LayeredEncoder], LayerwiseRunner]`
-        Makes a runner of an encoder.
+        A function that makes a runner of an encoder.
     dtype : `str`, optional (default = `"float32"`)
         A name in `DTYPES`; with `"float32"` nothing is converted.
 
     # Raises
 
-    `ConfigurationError` for another name; in a pass, if the device cannot compute in the format.
+    `ConfigurationError` for an unknown name; in a pass, if the device cannot compute in the format.
     """
 
     def __init__(
@@ -62,13 +63,13 @@ class FormatRunner:
         self.dtype = checked_dtype(dtype)
         self._encoder = encoder
         self._build = build
-        self._own = build(encoder)
+        self._exact = build(encoder)
         self._converted: Optional[LayerwiseRunner] = None
 
     def run_all_exits(
         self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
     ) -> AllExits:
-        """See `LayerwiseRunner`."""
+        """See `NetworkRunner`."""
         return self._current().run_all_exits(tokens, gradients)
 
     def run_until_answered(
@@ -79,7 +80,7 @@ class FormatRunner:
         settings: Optional[RowSettings] = None,
         lexical: Optional[LexicalLogits] = None,
     ) -> Answers:
-        """See `LayerwiseRunner`."""
+        """See `NetworkRunner`."""
         return self._current().run_until_answered(tokens, temperatures, policy, settings, lexical)
 
     def forget(self) -> None:
@@ -88,7 +89,7 @@ class FormatRunner:
 
     def _current(self) -> LayerwiseRunner:
         if self.dtype == "float32" or self._encoder.training:
-            return self._own
+            return self._exact
         if self._converted is None:
             self._converted = self._build(_converted(self._encoder, self.dtype))
         return self._converted

@@ -1,28 +1,29 @@
-"""Running a batch layer by layer, row by row out of the door.
+"""Run a batch layer by layer, until each of its rows has an answer.
 
 Rows that have an answer leave the batch, and columns that are padding in all remaining rows are
 cut, so that nothing is computed for a row after its exit.
 """
 
 from enum import Enum
-from typing import List, Optional, Sequence
+from typing import List, NamedTuple, Optional, Protocol, Sequence
 
 import torch
 from numpy import ndarray
 from torch import Tensor
 
 from sledgehammer.network.active_rows import ActiveRows, Answers, Collected, LexicalLogits, indices
-from sledgehammer.network.encoder import LayeredEncoder, LayerInput, Pooling, TokenTensors
+from sledgehammer.network.encoder import LayeredEncoder, Pooling
 from sledgehammer.network.exit_head import ExitHead
+from sledgehammer.network.families import LayerInput, TokenTensors
 from sledgehammer.network.gradients import scaled_gradient
 from sledgehammer.network.signals import CERTAINTY, DEPTH, AllExits, DepthHead
 from sledgehammer.policies import ExitPolicy, RowSettings
 
-__all__ = ["Answers", "GradientFlow", "LayerwiseRunner", "LexicalLogits"]
+__all__ = ["Answers", "GradientFlow", "LayerwiseRunner", "LexicalLogits", "NetworkRunner"]
 
 
 class GradientFlow(Enum):
-    """How far the loss of an exit reaches down."""
+    """Say how far the gradient of an exit's loss flows down."""
 
     ALL = "to all layers below it"
     BETWEEN_EXITS = "down to the next lower exit"
@@ -32,17 +33,85 @@ class GradientFlow(Enum):
     LOWER_EXITS = "not beyond the exit itself: the backbone and the last exit are frozen"
 
 
+class NetworkRunner(Protocol):
+    """Run a batch through all exits, or each row until its answer.
+
+    PyTorch does it in `LayerwiseRunner` and `FormatRunner`, an exported model in `EngineRunner`.
+    """
+
+    def run_all_exits(
+        self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
+    ) -> AllExits:
+        """Return what every exit of the network says about every row.
+
+        # Parameters
+
+        tokens : `TokenTensors`
+        gradients : `GradientFlow`, optional
+            How far gradients flow back, where they are computed at all.
+        """
+
+    def run_until_answered(
+        self,
+        tokens: TokenTensors,
+        temperatures: Tensor,
+        policy: ExitPolicy,
+        settings: Optional[RowSettings] = None,
+        lexical: Optional[LexicalLogits] = None,
+    ) -> Answers:
+        """Run each row until `policy` lets it exit; the last exit answers the rest.
+
+        # Parameters
+
+        tokens : `TokenTensors`
+        temperatures : `Tensor`
+            Shape (exits,), the temperature of the lexical exit included if there is one.
+        policy : `ExitPolicy`
+        settings : `RowSettings`, optional
+            Settings in place of the policy's own; arrays of shape (rows,) where rows differ.
+        lexical : `LexicalLogits`, optional
+            What the exit before the first layer says: the rows that it answers are not even
+            embedded.
+        """
+
+
+class _Exit(NamedTuple):
+    """Hold an exit's position, its head (none for the lexical exit), and what it says of the rows.
+
+    # Parameters
+
+    position : `int`
+    head : `Optional[ExitHead]`
+    states : `List[Tensor]`
+        What the head mixes.
+    probs : `Tensor`
+        Shape (rows, labels), calibrated.
+    """
+
+    position: int
+    head: Optional[ExitHead]
+    states: List[Tensor]
+    probs: Tensor
+
+    @property
+    def certainty(self) -> Tensor:
+        """Return how sure the exit is to be right: (rows,), in [0, 1]."""
+        if self.head is None:
+            return self.probs.amax(dim=-1)
+        return self.head.certainty(torch.stack(self.states, dim=1))
+
+
 class LayerwiseRunner:
-    """Runs encoder and exits over a batch: all exits, or each row until its answer.
+    """Run encoder and exits in PyTorch; see `NetworkRunner`.
 
     # Parameters
 
     encoder : `LayeredEncoder`
     pool : `Pooling`
     exits : `Sequence[ExitHead]`
-        By layer, lowest first.
+        The lowest first.
     depth : `DepthHead`, optional
-        Predicts each row's exit, if there is need of it.
+        The head that predicts each row's exit, if a policy needs it.
     """
 
     def __init__(
@@ -60,14 +129,7 @@ class LayerwiseRunner:
     def run_all_exits(
         self, tokens: TokenTensors, gradients: GradientFlow = GradientFlow.ALL
     ) -> AllExits:
-        """What every exit says of every row.
-
-        # Parameters
-
-        tokens : `TokenTensors`
-        gradients : `GradientFlow`, optional
-            How far gradients flow back, where they are computed at all.
-        """
+        """See `NetworkRunner`."""
         frozen = gradients is GradientFlow.LOWER_EXITS
         learns = torch.is_grad_enabled() and not frozen
         with torch.set_grad_enabled(learns):
@@ -106,70 +168,60 @@ class LayerwiseRunner:
         settings: Optional[RowSettings] = None,
         lexical: Optional[LexicalLogits] = None,
     ) -> Answers:
-        """Run each row until `policy` lets it exit; the last exit answers the rest.
-
-        # Parameters
-
-        tokens : `TokenTensors`
-        temperatures : `Tensor`
-            Shape (exits,), those of the lexical exit included if there is one.
-        policy : `ExitPolicy`
-        settings : `RowSettings`, optional
-            In place of the policy's own; arrays of shape (rows,) where rows have their own.
-        lexical : `LexicalLogits`, optional
-            Of the exit before the first layer: the rows that it answers are not even embedded.
-        """
+        """See `NetworkRunner`."""
         active = ActiveRows(
             self._encoder, tokens, policy.values if settings is None else settings, lexical
         )
         collected = Collected()
-        plan = self._plan(active, policy)
+        planned = self._plan(active, policy)
         each_temperature = temperatures.unbind()
         heads: List[Optional[ExitHead]] = [*([] if lexical is None else [None]), *self._exits]
         for position, head in enumerate(heads):
-            if plan is not None and position not in plan:
-                continue  # nobody takes this exit
-            states = [] if head is None else self._states(active, head)
-            probs = torch.softmax(
-                _logits(active, position, head, states) / each_temperature[position], dim=-1
-            )
+            if planned is not None and position not in planned:
+                continue  # no row is answered here
+            exit = self._run_to(active, position, head, each_temperature[position])
             if position == len(heads) - 1:
-                collected.add(active.positions, position, probs)
-                break
-            if plan is None:
-                decided = _decide(active, policy, head, states, probs)
+                stops = [True] * len(active.positions)
+            elif planned is None:
+                stops = _decide(active, policy, exit)
             else:
-                decided = [plan[row] == position for row in active.positions]
-            if all(decided):
-                collected.add(active.positions, position, probs)
+                stops = [planned[row] == position for row in active.positions]
+            _collect(collected, active, exit, stops)
+            if all(stops):
                 break
-            if any(decided):
-                leaving = [row for row, stop in enumerate(decided) if stop]
-                there = [active.positions[row] for row in leaving]
-                collected.add(there, position, probs[indices(leaving, probs.device)])
-                active.keep([row for row, stop in enumerate(decided) if not stop])
         return collected.answers()
 
+    def _run_to(
+        self, active: ActiveRows, position: int, head: Optional[ExitHead], temperature: Tensor
+    ) -> _Exit:
+        """Run the rows up to an exit; `head` is `None` for the lexical one, which needs no layer."""
+        states: List[Tensor] = []
+        if head is None:
+            logits = active.lexical_logits
+        else:
+            active.inputs = self._advance(active.inputs, active.pooled, head)
+            states = head.states(active.pooled, active.inputs)
+            logits = active.mixed(position, head.logits(states))
+        return _Exit(position, head, states, torch.softmax(logits / temperature, dim=-1))
+
     def _plan(self, active: ActiveRows, policy: ExitPolicy) -> Optional[List[int]]:
-        """Each row's exit, if it is known before the run."""
-        known = {}
+        """Return the exit of each row, if the policy knows it before the run."""
+        signals = {}
         if DEPTH in policy.needs:
             assert self._depth is not None, "a policy is not bound to a model without its signals"
-            known = active.predict(self._depth(active.inputs))
-        planned = policy.plan(len(active.positions), known, active.settings)
+            signals = active.predict(self._depth(active.inputs))
+        planned = policy.plan(len(active.positions), signals, active.settings)
         return None if planned is None else planned.tolist()
-
-    def _states(self, active: ActiveRows, head: ExitHead) -> List[Tensor]:
-        """Run the rows up to an exit: the states that it looks at."""
-        active.inputs = self._advance(active.inputs, active.pooled, head)
-        return head.states(active.pooled, active.inputs)
 
     def _advance(
         self, inputs: LayerInput, pooled: List[Tensor], head: ExitHead, share: float = 1.0
     ) -> LayerInput:
-        """Run the layers up to the exit's, adding one pooled state a layer to `pooled`.
+        """Run the layers up to an exit's, and append the pooled state of each to `pooled`.
 
-        Of their gradients only so large a share flows back.
+        # Parameters
+
+        share : `float`, optional (default = `1.0`)
+            How much of the gradient of the pooled states flows back into the layers.
         """
         for layer in range(len(pooled), head.layer + 1):
             inputs = self._encoder.run_layer(layer, inputs)
@@ -177,30 +229,21 @@ class LayerwiseRunner:
         return inputs
 
 
-def _logits(
-    active: ActiveRows, position: int, head: Optional[ExitHead], states: List[Tensor]
-) -> Tensor:
-    """The logits of an exit, `None` being the lexical one, whose own are mixed into the others'."""
-    if head is None:
-        return active.lexical_logits
-    return active.mixed(position, head.logits(states))
-
-
-def _decide(
-    active: ActiveRows,
-    policy: ExitPolicy,
-    head: Optional[ExitHead],
-    states: List[Tensor],
-    probs: Tensor,
-) -> List[bool]:
-    """Which of the rows that run stop at this exit, which gave them these probabilities."""
-    certainty = None
-    if CERTAINTY in policy.needs:
-        if head is None:
-            certainty = probs.amax(dim=-1)
-        else:
-            certainty = head.certainty(torch.stack(states, dim=1))
-    decision = policy.decide(active.see(probs, certainty), active.settings)
+def _decide(active: ActiveRows, policy: ExitPolicy, exit: _Exit) -> List[bool]:
+    """Return which of the running rows stop at an exit."""
+    certainty = exit.certainty if CERTAINTY in policy.needs else None
+    decision = policy.decide(active.see(exit.probs, certainty), active.settings)
     if isinstance(decision, ndarray):
         return decision.tolist()
     return [decision] * len(active.positions)
+
+
+def _collect(collected: Collected, active: ActiveRows, exit: _Exit, stops: List[bool]) -> None:
+    """Move the rows that stop at an exit from the running rows to the answers."""
+    if all(stops):
+        collected.add(active.positions, exit.position, exit.probs)
+    elif any(stops):
+        leaving = [row for row, stop in enumerate(stops) if stop]
+        positions = [active.positions[row] for row in leaving]
+        collected.add(positions, exit.position, exit.probs[indices(leaving, exit.probs.device)])
+        active.keep([row for row, stop in enumerate(stops) if not stop])

@@ -10,7 +10,8 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
-from sledgehammer.network.encoder import LayerInput, mean_pool
+from sledgehammer.network.encoder import mean_pool
+from sledgehammer.network.families import LayerInput
 
 CERTAINTY, DEPTH = "certainty", "depth"
 SIGNALS = (CERTAINTY, DEPTH)
@@ -33,6 +34,11 @@ class AllExits(NamedTuple):
 
     logits: Tensor
     signals: Dict[str, Tensor]
+
+    def of_rows(self, rows: Union[Tensor, slice]) -> "AllExits":
+        """Return what the model says about some of the rows."""
+        signals = {name: values[rows] for name, values in self.signals.items()}
+        return AllExits(self.logits[rows], signals)
 
 
 class DepthHead(torch.nn.Module):
@@ -100,12 +106,6 @@ def signal_loss(outputs: AllExits, label: Tensor) -> Tensor:
         likelihood = outputs.signals[DEPTH].gather(1, first_right[:, None])
         loss = loss - likelihood.clamp(min=_TINY).log().mean()
     return loss
-
-
-def rows_of(outputs: AllExits, rows: Union[Tensor, slice]) -> AllExits:
-    """Return what the model says about some rows."""
-    signals = {name: values[rows] for name, values in outputs.signals.items()}
-    return AllExits(outputs.logits[rows], signals)
 
 
 def beside_lexical(depth: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from numpy import ndarray
 from sledgehammer.engine.batch import Batch
 from sledgehammer.engine.manifest import EngineError
 from sledgehammer.engine.tokenizer import Encoded
-from sledgehammer.policies import ConfidencePolicy, Exits
+from sledgehammer.policies import ConfidencePolicy, Exits, RowSettings
 
 EXITS = 3
 
@@ -41,15 +41,16 @@ class FakeRunner:
         self.policy.bind(Exits(self.manifest.exit_layers))
         self.ran: List[Tuple[int, int]] = []
 
-    def encode_batch(self, encoded: Sequence[Encoded]) -> Batch:
+    def encode_batch(self, encoded: Sequence[Encoded], settings: RowSettings) -> Batch:
         lengths = np.array([len(row.ids) for row in encoded])
         ids = np.full((len(encoded), lengths.max()), 99_991)
         mask = np.arange(lengths.max()) < lengths[:, None]
-        for row, given in zip(ids, encoded):
-            row[: len(given.ids)] = given.ids
+        for row, pieces in zip(ids, encoded):
+            row[: len(pieces.ids)] = pieces.ids
         return Batch(
-            np.arange(len(ids)), lengths, {"hidden": ids, "attention_mask": mask.astype(int)}, []
-        )
+            np.arange(len(ids)), lengths, {"hidden": ids, "attention_mask": mask.astype(int)}, [],
+            settings=settings,
+        )  # fmt: skip
 
     def advance(self, batch: Batch) -> ndarray:
         self.ran.append((batch.position, len(batch.rows)))
@@ -61,7 +62,7 @@ class FakeRunner:
         batch.see(np.stack([confidence, 1 - confidence], axis=1), {})
         return batch.probs[-1]
 
-    def answer(self, exit: int, probs: Sequence[float]) -> Dict[str, Any]:
+    def answer(self, exit: int, probs: Sequence[float], truncated: bool = False) -> Dict[str, Any]:
         return {"exit": exit, "confidence": probs[0]}
 
     def alone(self, text: str, threshold: float) -> Dict[str, Any]:

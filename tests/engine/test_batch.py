@@ -13,9 +13,8 @@ THRESHOLDS = [0.0, 1.0, 0.9, 0.95, 1.0, 0.7, 0.9, 0.9, 0.9]
 
 
 def started(texts: List[str], thresholds: List[float], runner: FakeRunner) -> Batch:
-    batch = runner.encode_batch(runner.tokenizer.encode(texts))
-    batch.settings = runner.policy.settings_for({"threshold": thresholds}, len(texts))
-    return batch
+    settings = runner.policy.settings_for({"threshold": thresholds}, len(texts))
+    return runner.encode_batch(runner.tokenizer.encode(texts), settings)
 
 
 def run(runner: FakeRunner, batch: Optional[Batch]) -> List[float]:

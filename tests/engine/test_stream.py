@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from sledgehammer import engine
 from sledgehammer.engine import stream
 from sledgehammer.engine.manifest import EngineError
-from sledgehammer.engine.source import Ahead, Item, Known
-from sledgehammer.engine.stream import Schedule, answers
+from sledgehammer.engine.schedule import FILL, Schedule
+from sledgehammer.engine.source import Ahead, Item, ReadyAnswer
+from sledgehammer.engine.stream import answers
 from sledgehammer.policies import BudgetPolicy, Exits, exit_shares
 from tests.engine.fakes import EXITS, FakeRunner
 
@@ -67,7 +68,7 @@ def test_any_stream_gives_each_rows_own_answer_in_order(
     expected: List[Any] = []
     for text, threshold in given_entries:
         if threshold == "known":
-            entries.append(Known({"error": text}))
+            entries.append(ReadyAnswer({"error": text}))
             expected.append({"error": text})
         else:
             entries.append(text if threshold is None else Item(text, threshold))
@@ -89,7 +90,7 @@ def test_what_is_held_is_bounded(
         for text, threshold in given_entries:
             read += 1
             held.append(read - got)  # this one included
-            yield Known({}) if threshold == "known" else Item(text, threshold)
+            yield ReadyAnswer({}) if threshold == "known" else Item(text, threshold)
 
     in_pools = []
 
@@ -122,8 +123,8 @@ def test_enough_rows_do_not_wait_for_a_full_batch() -> None:
     runner = FakeRunner()
     list(run(texts_of_length(*range(1, 400)), runner=runner, batch_size=100, pool=True))
     later = [rows for position, rows in runner.ran if position]
-    assert stream.FILL <= max(later) < 100
-    assert sum(rows < stream.FILL for rows in later) < EXITS, "but for the end of the stream"
+    assert FILL <= max(later) < 100
+    assert sum(rows < FILL for rows in later) < EXITS, "but for the end of the stream"
 
 
 def test_full_pools_run_deepest_first() -> None:
@@ -169,7 +170,7 @@ def test_a_stream_that_trickles_is_answered() -> None:
             self.waits.append(seconds)
             if seconds is not None and seconds < 0.4:
                 now += max(seconds, 0)
-                return stream.Stalled()
+                return stream.NothingYet()
             now += 0.4
             return "text"
 
@@ -202,7 +203,7 @@ def test_under_load_no_answer_is_late_by_more_than_a_few_batches(
     class AtHand:
         def get(self, wait: Any) -> Any:
             if len(read_at) == len(texts):
-                return stream.End()
+                return stream.EndOfInput()
             read_at.append(now)
             return texts[len(read_at) - 1]
 
@@ -227,7 +228,7 @@ def test_a_budget_is_kept_over_a_stream_of_ever_other_texts(pool: bool) -> None:
     """Calibrated on all texts; then the surest half of them comes first, the others after."""
     texts = ["".join(pair) for pair in itertools.product("abcdefghijklmnopqrstuvwxyz", repeat=2)]
     runner = FakeRunner()
-    batch = runner.encode_batch(runner.tokenizer.encode(texts))
+    batch = runner.encode_batch(runner.tokenizer.encode(texts), runner.policy.values)
     for _ in range(EXITS):
         runner.advance(batch)
     runner.policy = BudgetPolicy(2.0)

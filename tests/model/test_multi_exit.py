@@ -16,7 +16,7 @@ from transformers import GPT2Config
 
 from sledgehammer.dataset_readers import SstReader
 from sledgehammer.model.multi_exit import MultiExitClassifier
-from sledgehammer.network.encoder import FAMILIES
+from sledgehammer.network.families import FAMILIES
 from sledgehammer.network.pretrained import load_config, load_transformer
 from sledgehammer.objectives import RandomExitObjective
 from sledgehammer.policies import ConfidencePolicy

@@ -8,7 +8,8 @@ import transformers
 from allennlp.common.checks import ConfigurationError
 from transformers import AutoModel, PretrainedConfig, PreTrainedModel
 
-from sledgehammer.network.encoder import FAMILIES, LayeredEncoder, LayerInput, mean_pool
+from sledgehammer.network.encoder import LayeredEncoder, LayerInput, mean_pool
+from sledgehammer.network.families import FAMILIES
 
 LAYERS = 4
 SIZES = dict(vocab_size=60, hidden_size=16, num_hidden_layers=LAYERS, num_attention_heads=2,

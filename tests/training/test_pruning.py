@@ -13,7 +13,8 @@ from sledgehammer.dataset_readers import SstReader
 from sledgehammer.export.segments import segments_of
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network import pretrained
-from sledgehammer.network.encoder import FAMILIES, LayeredEncoder
+from sledgehammer.network.encoder import LayeredEncoder
+from sledgehammer.network.families import FAMILIES
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.training.pruning import (
     PRUNABLE,
