@@ -27,7 +27,7 @@ Registered = TypeVar("Registered", bound=Type["ExitPolicy"])
 
 
 class ExitPolicy(Configurable):
-    """Decides for each row whether the exit just computed answers it.
+    """Decide for each row whether the exit just computed answers it.
 
     A decision is made per row and from that row alone, so that it is the same in every batch.
     The last exit always answers; a policy is not asked there.

@@ -140,7 +140,7 @@ class BudgetPolicy(ExitPolicy):
 
 
 class _SteeredBudget(BudgetPolicy):
-    """Decides for the rows of one stream, in the order in which they run; see `Steering`."""
+    """Decide for the rows of one stream, in the order in which they run; see `Steering`."""
 
     name = "budget"
     steering: Steering

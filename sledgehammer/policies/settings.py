@@ -1,4 +1,4 @@
-"""The run-time settings of a policy: their ranges, and the checked values by which rows run."""
+"""Hold the run-time settings of a policy: their ranges, and the checked values that rows run by."""
 
 import math
 from dataclasses import dataclass
