@@ -6,7 +6,7 @@ batches of the rows of this exit. At threshold 1.0, where no row exits early, it
 the whole model. All take turns in one run.
 """
 
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from tabulate import tabulate
@@ -55,22 +55,22 @@ def measure(material: Material, size: int, in_order: bool, rounds: int) -> Dict[
     ]
 
     def exit_layers_at(threshold: float) -> List[int]:
-        model.policy.threshold = threshold
+        model.policy.swept = threshold
         return torch.cat([model(batch)["exit_layer"] for batch in batches]).tolist()
 
-    before = model.policy.threshold
+    before = model.policy.swept
     try:
         expected = [model.exit_layers[exits[i]] for i in positions]
         assert exit_layers_at(threshold) == expected, "as in the ideal"
         variants: Dict[str, Callable[[], object]] = {
             "half early": lambda: exit_layers_at(threshold),
-            "ideal": lambda: [_run(classifier, group) for classifier, group in groups],
+            "ideal": lambda: _run_all(groups),
             "threshold 1.0": lambda: exit_layers_at(1.0),
             "whole": lambda: _run(plain[-1], batches),
         }
         timings = alternate(variants, rounds)
     finally:
-        model.policy.threshold = before
+        model.policy.swept = before
     return {
         "batch_size": size,
         "order": "by length" if in_order else "random",
@@ -85,6 +85,11 @@ def measure(material: Material, size: int, in_order: bool, rounds: int) -> Dict[
 def _run(classifier: PlainClassifier, batches: Sequence[TokenTensors]) -> None:
     for batch in batches:
         classifier(batch)
+
+
+def _run_all(groups: Sequence[Tuple[PlainClassifier, Sequence[TokenTensors]]]) -> None:
+    for classifier, batches in groups:
+        _run(classifier, batches)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:

@@ -5,6 +5,7 @@ as many layers; at threshold 1.0, it is timed against the whole model. All take 
 """
 
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import torch
@@ -22,6 +23,7 @@ from benchmarks.material import (
 from sledgehammer.benchmark.plain import PlainClassifier
 from sledgehammer.benchmark.timing import alternate
 from sledgehammer.model.multi_exit import MultiExitClassifier
+from sledgehammer.network.encoder import TokenTensors
 
 
 @contextmanager
@@ -31,18 +33,18 @@ def forced_exit(model: MultiExitClassifier, position: Optional[int]) -> Iterator
     The policy is the usual one, but temperatures make the lower exits utterly unsure and this one
     certain.
     """
-    before = model.temperatures.clone(), model.policy.threshold
+    temperatures, threshold = model.temperatures.clone(), model.policy.swept
     try:
         if position is None:
-            model.policy.threshold = 1.0
+            model.policy.swept = 1.0
         else:
-            model.policy.threshold = 0.99
+            model.policy.swept = 0.99
             model.temperatures[:position] = 1e9
             model.temperatures[position] = 1e-9
         yield
     finally:
-        model.temperatures.copy_(before[0])
-        model.policy.threshold = before[1]
+        model.temperatures.copy_(temperatures)
+        model.policy.swept = threshold
 
 
 @torch.no_grad()
@@ -53,9 +55,9 @@ def measure(material: Material, rounds: int) -> List[Dict[str, Any]]:
     variants: Dict[Any, Callable[[], object]] = {}
     places: Sequence[Optional[int]] = [*range(len(plain)), None]
     for place in places:
-        variants["ours", place] = lambda place=place: _run_forced(material, place)
+        variants["ours", place] = partial(_run_forced, material, place)
         if place is not None:
-            variants["plain", place] = lambda place=place: [plain[place](row) for row in rows]
+            variants["plain", place] = partial(_run_plain, plain[place], rows)
     timings = alternate(variants, rounds)
     results = []
     for place in places:
@@ -79,6 +81,11 @@ def _run_forced(material: Material, place: Optional[int]) -> None:
     with forced_exit(model, place):
         for row in rows:
             assert int(model(row)["exit_layer"]) == expected
+
+
+def _run_plain(model: PlainClassifier, rows: Sequence[TokenTensors]) -> None:
+    for row in rows:
+        model(row)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:

@@ -6,7 +6,7 @@
     classifier.predict(["A joy from start to end."], threshold=0.8)
 
 Importing the package is instant and needs neither AllenNLP nor torch: the names below are loaded
-when they are first used. What registers classes with AllenNLP is `sledgehammer.plugin`.
+when they are first used. `sledgehammer.plugin` registers our classes with AllenNLP.
 """
 
 import importlib
@@ -16,7 +16,7 @@ __version__ = "0.2.0"
 
 _MODULES = {"engine": "sledgehammer.engine"}
 _NAMES = {"load": "sledgehammer.api", "open_archive": "sledgehammer.model.archives"}
-"""Where the names live that users type. The package itself imports them from there."""
+"""The modules of the names that users type; the package itself imports them from there."""
 
 __all__ = ["__version__", "engine", "load", "open_archive"]
 

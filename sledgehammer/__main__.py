@@ -1,4 +1,4 @@
-"""The `sledgehammer` command: AllenNLP's own, with this plugin loaded, from any directory.
+"""Run the `sledgehammer` command: AllenNLP's own, with this plugin loaded, from any directory.
 
 `sledgehammer predict` with an exported model needs no AllenNLP.
 """
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def _run(arguments: List[str]) -> None:
-    # Within the block: a signal that comes while libraries are imported ends the process too.
+    # Imported here, within the block of `main`: a signal that comes meanwhile ends the process too.
     from sledgehammer.engine import cli
 
     if arguments[:1] == ["--version"]:
@@ -47,10 +47,10 @@ def _run(arguments: List[str]) -> None:
 def versions() -> str:
     """Return our version and AllenNLP's."""
     try:
-        theirs = f"AllenNLP {version('allennlp')}"
+        allennlp = f"AllenNLP {version('allennlp')}"
     except PackageNotFoundError:
-        theirs = "AllenNLP is not installed"
-    return f"sledgehammer {__version__} ({theirs})"
+        allennlp = "AllenNLP is not installed"
+    return f"sledgehammer {__version__} ({allennlp})"
 
 
 if __name__ == "__main__":

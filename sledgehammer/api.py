@@ -1,4 +1,4 @@
-"""What programs use: models that answer texts, wherever they come from."""
+"""Open models for programs, whether they were exported or not."""
 
 from pathlib import Path
 from typing import Optional, Union
@@ -18,9 +18,10 @@ def load(path: Union[str, Path], threads: Optional[int] = None) -> Engine:
     # Parameters
 
     path : `Path`
-        The directory of an exported model; an archive, its folder or its URL.
+        The directory of an exported model; or an archive, its folder or its URL.
     threads : `int`, optional
-        Of an exported model; all usable cores if `None`. Those of an archive are torch's.
+        How many threads an exported model may use; all usable cores if `None`. An archive uses
+        torch's, and takes no number here.
 
     # Raises
 

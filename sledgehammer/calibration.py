@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
-"""The search is bounded, because an exit that knows nothing is best at an infinite temperature."""
+"""The search is bounded, because the best temperature of an exit that knows nothing is infinite."""
 
 MIXING_BOUNDS = (0.0, 10.0)
-"""How much of the lexical exit's logits may be added to another exit's: never less than nothing."""
+"""How much of the lexical exit's logits may be added to another exit's; never a negative share."""
 
 ROWS_PER_LABEL = 10
-"""Temperatures need at least so many rows of each label. With fewer, the result is chance: a single
-row that is answered correctly makes every exit as sure as the bound allows."""
+"""Temperatures need at least so many rows of each label. With fewer, the result is chance: if there
+is a single row, and an exit gets it right, the exit becomes as sure as the bound allows."""
 
 BINS = 15
 """Intervals of [0, 1] over which the expected calibration error is taken (Guo et al. 2017)."""
@@ -72,21 +72,21 @@ def fit_temperatures(logits: Tensor, label: Tensor) -> List[float]:
 
 
 class Scaling(NamedTuple):
-    """Say how logits z become probabilities: `softmax((z + mixing z_lexical) / temperature)`."""
+    """Say how logits z become probabilities: `softmax((z + mixing * z_lexical) / temperature)`."""
 
     temperature: float
     mixing: float
 
 
 def mixed(logits: Tensor, mixing: Tensor) -> Tensor:
-    """Add to each exit's logits a multiple of those of the lexical exit, which is the first one.
+    """Return each exit's logits plus a multiple of those of the lexical exit, the first of all.
 
     # Parameters
 
     logits : `Tensor`
         Shape (rows, exits, labels).
     mixing : `Tensor`
-        Shape (exits,); 0 for the lexical exit itself.
+        Shape (exits,): the multiple for each exit, 0 for the lexical exit itself.
     """
     return logits + mixing[:, None] * logits[:, :1]
 
@@ -101,9 +101,9 @@ def fit_scaling(logits: Tensor, lexical: Tensor, label: Tensor) -> Scaling:
     # Parameters
 
     logits, lexical : `Tensor`
-        Shape (rows, labels), uncalibrated: an exit's, and those of the lexical exit.
+        Shape (rows, labels), uncalibrated: the logits of an exit, and of the lexical exit.
     label : `Tensor`
-        Shape (rows,), long. Rows that neither exit was trained on.
+        Shape (rows,), long. Neither exit should have been trained on these rows.
 
     # Returns
 
@@ -134,7 +134,7 @@ def fit_scaling(logits: Tensor, lexical: Tensor, label: Tensor) -> Scaling:
 
 
 def fit_scalings(logits: Tensor, label: Tensor) -> List[Scaling]:
-    """Return the scaling of every exit, from (rows, exits, labels) logits, the lexical exit's first.
+    """Return the scaling of every exit from (rows, exits, labels) logits, the lexical exit's first.
 
     The lexical exit gets a temperature alone. See `fit_scaling`.
     """
@@ -203,7 +203,7 @@ def bin_counts(confidence: Tensor, correct: Tensor, bins: int = BINS) -> Tuple[T
 def error_from_bins(count: Tensor, right: Tensor, confidence: Tensor) -> float:
     """Return the expected calibration error: mean |accuracy - confidence| over bins, in [0, 1].
 
-    The arguments are what `bin_counts` returns.
+    The arguments are the three tensors that `bin_counts` returns.
     """
     total = float(count.sum())
     return float((right - confidence).abs().sum()) / total if total else 0.0

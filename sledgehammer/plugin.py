@@ -1,4 +1,4 @@
-"""Registers everything with AllenNLP; `.allennlp_plugins` names this module."""
+"""Register everything with AllenNLP; `.allennlp_plugins` names this module."""
 
 from sledgehammer.support.missing_allennlp import require_allennlp
 

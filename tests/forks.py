@@ -14,6 +14,7 @@ import os
 import socket
 import sys
 import traceback
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Callable
 
@@ -31,7 +32,10 @@ sys.exit(answer[0] if answer else 1)
 
 
 def serve(folder: Path) -> Callable[[], None]:
-    """Put a `sledgehammer` into `folder` that forks; return what stops the process behind it."""
+    """Put a `sledgehammer` into `folder` that forks; return what stops the process behind it.
+
+    That process also ends with this one, even if this one is killed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     address = str(folder / "socket")
     client = folder / "sledgehammer"
@@ -57,7 +61,9 @@ def _serve(listener: socket.socket) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # is read when torch is imported; see `manual.environment`
     import sledgehammer.plugin  # noqa: F401
 
-    while True:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    while parent.sentinel not in wait([listener, parent.sentinel]):
         connection, _ = listener.accept()
         if os.fork() == 0:
             _run_as_child(connection)

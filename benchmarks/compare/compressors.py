@@ -73,7 +73,7 @@ def measure_compressors(dataset: Dataset, data: Optional[str], out: Path) -> Lis
         points = _points(path, dataset, data)
         points_of[compressed.name] = points
         kind = "engine" if compressed.int8 else "archive"
-        contenders.append(Contender(compressed.name, kind, path, points["validation"].setting))
+        contenders.append(Contender(compressed.name, kind, path, points["validation"].number))
     rows = read_rows(open_archive(contenders[0].path).reader, test_path(dataset, data))
     texts = [row.texts for row in rows[:: max(1, len(rows) // TIMED_ROWS)][:TIMED_ROWS]]
     workload = Workload(texts, {}, [1], ROUNDS)
@@ -114,7 +114,7 @@ def _points(path: str, dataset: Dataset, data: Optional[str]) -> Dict[str, Point
             assert fastest is not None, "the full model meets it"
             points[part] = fastest
         else:
-            points[part] = traded.curve([points["validation"].setting or 0.0])[0]
+            points[part] = traded.curve([points["validation"].number])[0]
     return points
 
 

@@ -62,22 +62,15 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
         if run.seed == dataset.seeds[0]:
             first[run.system] = opened
             if run.system == "joint":
-                validation = f"{data_root(dataset, data)}{dataset.train}#validation"
                 of_joint = outputs
-                held_out = run_all_exits(*opened, read_rows(opened.reader, validation))
-                budgets = _budgets(opened, outputs, held_out)
+                budgets = _budgets(opened, outputs, _held_out(opened, dataset, data))
         curves = {name: _curve(opened, outputs, name) for name in POLICIES}
         if run.system == TEACHER:
             standard.append({"seed": run.seed, "accuracy": curves["confidence"][-1]})
-        else:
-            single = tradeoff(opened, outputs, "confidence").single_exits()
-            objectives[run.system].append(
-                {
-                    "seed": run.seed,
-                    "exits": [point.accuracy for point in single],
-                    "accuracy": curves,
-                }
-            )
+            continue
+        single = tradeoff(opened, outputs, "confidence").single_exits()
+        exits = [point.accuracy for point in single]
+        objectives[run.system].append({"seed": run.seed, "exits": exits, "accuracy": curves})
     return {
         **describe_run(dataset, len(rows), sorted({run.seed for run in done})),
         "exit_layers": EXIT_LAYERS,
@@ -89,6 +82,12 @@ def measure_all(dataset: Dataset, data: Optional[str], out: Path) -> Dict[str, A
         "budgets": budgets,
         "wall_clock": _wall_clock(first["joint"], rows, of_joint),
     }
+
+
+def _held_out(opened: Opened, dataset: Dataset, data: Optional[str]) -> ExitOutputs:
+    """Return the outputs of all exits on the validation rows."""
+    validation = f"{data_root(dataset, data)}{dataset.train}#validation"
+    return run_all_exits(*opened, read_rows(opened.reader, validation))
 
 
 def tradeoff(
@@ -223,7 +222,7 @@ def _wall_clock(
         points = traded.curve(traded.grid())
         nearest = min(points, key=lambda p: abs(p.mean_layers - TIMED_AT))
         policy = ExitPolicy.make({"type": name})
-        policy.swept = nearest.setting
+        policy.swept = nearest.number
         variants[name] = _timed(model, policy, batches, name, layers)
     full = ExitPolicy.make({"type": "confidence", "threshold": 1.0})
     variants["full"] = _timed(model, full, batches, "full", layers)

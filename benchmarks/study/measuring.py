@@ -95,8 +95,8 @@ def _add_costs(systems: Dict[str, Any], first: Dict[str, Opened], rows: Sequence
     for name, timing in _wall_clock(first, rows, curve).items():
         systems[name]["wall_clock"] = timing
     batches = max(1, TRAINING_PIECES // first["standard"].reader.max_length)
-    for name, timing in _training_cost(first, rows[: 32 * batches]).items():
-        systems[name]["training_time"] = timing
+    for name, cost in _training_cost(first, rows[: 32 * batches]).items():
+        systems[name]["training_time"] = cost
     plain = number_of_parameters(first["standard"])
     for name, opened in first.items():
         systems[name]["extra_parameters"] = number_of_parameters(opened) / plain - 1
@@ -205,7 +205,7 @@ def _wall_clock(
 def _thresholds_for(curve: Sequence[Point]) -> List[float]:
     """Return the thresholds whose mean layers are nearest to `TIMED_LAYERS`."""
     nearest = [min(curve, key=lambda p: abs(p.mean_layers - wanted)) for wanted in TIMED_LAYERS]
-    return sorted({point.setting for point in nearest if point.setting is not None})
+    return sorted({point.number for point in nearest})
 
 
 def training_steps(opened: Opened, rows: Sequence[Row]) -> Callable[[], None]:

@@ -62,8 +62,8 @@ class ProgressCallback(TrainerCallback):
             epochs_left = trainer._num_epochs - trainer._epochs_completed
             self.bar.expect(len(trainer.data_loader) * max(epochs_left, 1))
 
-    def on_batch(self, *arguments: Any, is_training: bool, **kwargs: Any) -> None:
-        if self.bar and is_training:
+    def on_batch(self, trainer: GradientDescentTrainer, *args: Any, **kwargs: Any) -> None:
+        if self.bar and kwargs["is_training"]:
             self.bar.step()
 
 

@@ -1,7 +1,7 @@
 """Measure how far two ways of computing the same exits agree: number formats, exported models."""
 
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Optional, Sequence, Tuple
 
 import torch
 from torch import Tensor
@@ -17,15 +17,15 @@ class Agreement:
 
     rows : `int`
     labels, exits : `float`
-        Shares of the rows with the same label, and with the same exit, in [0, 1].
+        Share of the rows that get the same label, and share that get the same exit, in [0, 1].
     probability_difference : `float`
         The largest difference of a probability among the rows with the same exit.
     mean_layers : `float`
         Layers that `other` runs for a row, on average.
     mean_layers_change : `float`
-        The same, minus the reference's.
+        The same, less the reference's.
     accuracy, accuracy_change : `Optional[float]`
-        Accuracy of `other`, and the same minus the reference's; `None` without labels.
+        Accuracy of `other`, and the same less the reference's; `None` without labels.
     only_reference_right, only_other_right : `Optional[int]`
         How many rows only one of them gets right, which is what a paired comparison needs; `None`
         without labels.
@@ -69,12 +69,7 @@ def compare(
     layers_before, layers_after = (
         float(layers[answers.exit].mean()) for answers in (reference, other)
     )
-    accuracy = change = lost = gained = None
-    if label is not None:
-        lost = int(((before == label) & (after != label)).sum())
-        gained = int(((before != label) & (after == label)).sum())
-        accuracy = _share(after == label)
-        change = accuracy - _share(before == label)
+    accuracy, change, lost, gained = _accuracies(before, after, label)
     return Agreement(
         rows=len(same_exit),
         labels=_share(before == after),
@@ -87,6 +82,18 @@ def compare(
         only_reference_right=lost,
         only_other_right=gained,
     )
+
+
+def _accuracies(
+    before: Tensor, after: Tensor, label: Optional[Tensor]
+) -> Tuple[Optional[float], Optional[float], Optional[int], Optional[int]]:
+    """Return accuracy, its change, and how many rows are right only before, and only after."""
+    if label is None:
+        return None, None, None, None
+    accuracy = _share(after == label)
+    lost = int(((before == label) & (after != label)).sum())
+    gained = int(((before != label) & (after == label)).sum())
+    return accuracy, accuracy - _share(before == label), lost, gained
 
 
 def _share(true: Tensor) -> float:

@@ -12,7 +12,7 @@ from allennlp.nn import util
 from torch import Tensor
 
 from sledgehammer.analysis.tradeoff import Tradeoff
-from sledgehammer.dataset_readers.base import Row, TransformerReader, token_batches
+from sledgehammer.dataset_readers.base import Row, Tokenised, TransformerReader, input_batches
 from sledgehammer.model.archives import Opened
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.network.fingerprints import row_hashes
@@ -48,34 +48,43 @@ class ExitOutputs:
 
     @property
     def signals(self) -> Dict[str, Tensor]:
-        """The signals that the model has, by name."""
+        """Return the signals that the model has, by name."""
         candidates = {name: getattr(self, name) for name in SIGNALS}
         return {name: signal for name, signal in candidates.items() if signal is not None}
 
 
 def run_all_exits(
-    model: ExitClassifier, reader: TransformerReader, rows: Sequence[Row], batch_size: int = 64
+    model: ExitClassifier,
+    reader: TransformerReader,
+    rows: Sequence[Row],
+    batch_size: int = 64,
+    tokenised: Optional[Tokenised] = None,
 ) -> ExitOutputs:
     """Run every exit on every row, in batches of rows of about the same length.
+
+    # Parameters
+
+    tokenised : `Tokenised`, optional
+        The word pieces of the rows, if the reader has tokenised them already.
 
     # Raises
 
     `ConfigurationError` for a label that the model does not know.
     """
     label = label_indices(model, rows)
+    inputs = reader.encode([row.texts for row in rows]) if tokenised is None else tokenised.inputs
     outputs: Dict[str, List[Tensor]] = {name: [] for name in ("logits", *model.signals)}
     hashes, lengths, order = [], [], []
     device = model.temperatures.device
-    batches = token_batches(reader, rows, batch_size)
+    batches = input_batches(reader, inputs, batch_size)
     total = math.ceil(len(rows) / batch_size)
     with torch.no_grad(), _all_exits(model):
         for tokens, positions in Tqdm.tqdm(batches, "running all exits", total=total):
             order.append(positions)
             hashes.append(row_hashes(tokens))
             lengths.append(tokens["attention_mask"].sum(dim=1))
-            batch_outputs = model(
-                util.move_to_device(tokens, device), **whole_texts(model, reader, rows, positions)
-            )
+            whole = _whole_texts(model, reader, rows, positions.tolist(), tokenised)
+            batch_outputs = model(util.move_to_device(tokens, device), **whole)
             for name, parts in outputs.items():
                 parts.append(batch_outputs[name].float().cpu())
     back = torch.argsort(torch.cat(order))  # from batches to the order of the rows
@@ -85,19 +94,30 @@ def run_all_exits(
     )
 
 
-def whole_texts(
-    model: ExitClassifier, reader: TransformerReader, rows: Sequence[Row], positions: Tensor
+def _whole_texts(
+    model: ExitClassifier,
+    reader: TransformerReader,
+    rows: Sequence[Row],
+    positions: List[int],
+    tokenised: Optional[Tokenised],
 ) -> Dict[str, Any]:
     """Return what a model with a lexical exit takes beside the tokens of some of the rows."""
     if model.lexical is None:
         return {}
-    return {"pieces": reader.pieces([rows[i].texts for i in positions.tolist()])}
+    if tokenised is not None:
+        return {"pieces": [tokenised.pieces[i] for i in positions]}
+    return {"pieces": reader.pieces([rows[i].texts for i in positions])}
 
 
 def fingerprints(reader: TransformerReader, rows: Sequence[Row]) -> Tensor:
     """Return a fingerprint of each row (see `row_hashes`), without running a model: (rows,)."""
-    hashes = torch.zeros(len(rows), dtype=torch.long)
-    for tokens, positions in token_batches(reader, rows, batch_size=256):
+    return fingerprints_of(reader, reader.encode([row.texts for row in rows]))
+
+
+def fingerprints_of(reader: TransformerReader, inputs: Sequence[Dict[str, List[int]]]) -> Tensor:
+    """Return the fingerprints of rows that have been tokenised; see `fingerprints`."""
+    hashes = torch.zeros(len(inputs), dtype=torch.long)
+    for tokens, positions in input_batches(reader, inputs, batch_size=256):
         hashes[positions] = row_hashes(tokens)
     return hashes
 

@@ -40,7 +40,7 @@ class Isolation:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing changed for any row."""
+        """Return whether nothing changed for any row."""
         return not (self.labels or self.exits or self.probabilities)
 
 

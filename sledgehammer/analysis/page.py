@@ -92,18 +92,7 @@ def _figure(series: Sequence[Series], names: Sequence[str], chosen: Optional[Poi
 
     figure = go.Figure()
     for number, (one, name) in enumerate(zip(series, names)):
-        color = COLORS[number % len(COLORS)]
-        marks = one.style == "marks"
-        figure.add_scatter(
-            x=[p.layer_speedup for p in one.points],
-            y=[p.accuracy for p in one.points],
-            name=escape(name),
-            mode="markers" if marks else "lines+markers",
-            marker={"size": 10 if marks else 4, "color": color},
-            line={"dash": "dash" if one.style == "dashed" or name != one.name else "solid"},
-            text=_hovers(one),
-            hovertemplate="%{text}<extra></extra>",
-        )
+        _add_series(figure, one, name, COLORS[number % len(COLORS)])
     for number, (one, band) in enumerate(zip(series, drawn_bands(series, names))):
         if band is None:
             continue
@@ -128,6 +117,20 @@ def _figure(series: Sequence[Series], names: Sequence[str], chosen: Optional[Poi
         yaxis={"title": "accuracy", "tickformat": ".1%"},
     )  # fmt: skip
     return figure
+
+
+def _add_series(figure: Any, one: Series, name: str, color: str) -> None:
+    marks = one.style == "marks"
+    figure.add_scatter(
+        x=[p.layer_speedup for p in one.points],
+        y=[p.accuracy for p in one.points],
+        name=escape(name),
+        mode="markers" if marks else "lines+markers",
+        marker={"size": 10 if marks else 4, "color": color},
+        line={"dash": "dash" if one.style == "dashed" or name != one.name else "solid"},
+        text=_hovers(one),
+        hovertemplate="%{text}<extra></extra>",
+    )
 
 
 def _hovers(series: Series) -> List[str]:

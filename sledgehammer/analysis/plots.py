@@ -48,21 +48,21 @@ def plot_tradeoff(
 
 
 class Answered(NamedTuple):
-    """Confidence of some answers, (rows,), and which of them are right, (rows,), bool."""
+    """Hold the confidence of some answers, (rows,), and which of them are right: (rows,), bool."""
 
     confidence: Tensor
     correct: Tensor
 
 
 def plot_reliability(exits: Dict[int, Tuple[Answered, Answered]], target: Path, title: str) -> None:
-    """Draw reliability diagrams: accuracy against confidence, one panel an exit.
+    """Draw reliability diagrams: accuracy against confidence, one panel for each exit.
 
     The axes begin where the rows do: with two labels no confidence is below a half.
 
     # Parameters
 
     exits : `Dict[int, Tuple[Answered, Answered]]`
-        By layer: before and after.
+        For each layer with an exit, its answers before and after calibration.
     """
     plt = pyplot()
     width = max(2.9 * len(exits), 5.0)
@@ -70,23 +70,16 @@ def plot_reliability(exits: Dict[int, Tuple[Answered, Answered]], target: Path, 
         2, len(exits), figsize=(width, 4.4), squeeze=False, sharex=True, sharey="row",
         gridspec_kw={"height_ratios": [3, 1]}, layout="constrained",
     )  # fmt: skip
-    lowest_confidence, lowest_accuracy = 1.0, 1.0
+    corners = []
     for (layer, (before, after)), (upper, lower) in zip(exits.items(), panels.T):
         upper.plot([0, 1], [0, 1], color="0.7", linewidth=1, label="perfect")
         for name, answered, color in (("before", before, "C1"), ("after", after, "C0")):
-            count, right, total = bin_counts(*answered)
-            filled = count > 0
-            accuracy = (right / count)[filled]
-            upper.plot((total / count)[filled], accuracy, ".-", color=color, label=name)
-            edges = [i / len(count) for i in range(len(count) + 1)]
-            lower.stairs(count.numpy(), edges, color=color)
-            first = edges[int(filled.nonzero()[0])]
-            lowest_confidence = min(lowest_confidence, first)
-            lowest_accuracy = min(lowest_accuracy, float(accuracy.min()))
+            corners.append(_draw_reliability(upper, lower, name, answered, color))
         upper.set_title(f"exit at layer {layer}")
         lower.set_xlabel("confidence")
-    panels[1][0].set_xlim(lowest_confidence, 1)
-    bottom = min(lowest_confidence, lowest_accuracy)
+    left = min(confidence for confidence, _ in corners)
+    panels[1][0].set_xlim(left, 1)
+    bottom = min(left, *(accuracy for _, accuracy in corners))
     panels[0][0].set_ylim(bottom - 0.03 * (1 - bottom), 1 + 0.03 * (1 - bottom))
     panels[0][0].set_ylabel("accuracy")
     panels[1][0].set_ylabel("rows")
@@ -95,6 +88,24 @@ def plot_reliability(exits: Dict[int, Tuple[Answered, Answered]], target: Path, 
     with replacing(target) as partial:
         figure.savefig(partial, format=target.suffix[1:], dpi=160)
     plt.close(figure)
+
+
+def _draw_reliability(
+    upper: Any, lower: Any, name: str, answered: Answered, color: str
+) -> Tuple[float, float]:
+    """Draw one line of a reliability diagram, and below it the number of rows in each bin.
+
+    # Returns
+
+    The lowest confidence and the lowest accuracy that the line reaches.
+    """
+    count, right, total = bin_counts(*answered)
+    filled = count > 0
+    accuracy = (right / count)[filled]
+    upper.plot((total / count)[filled], accuracy, ".-", color=color, label=name)
+    edges = [i / len(count) for i in range(len(count) + 1)]
+    lower.stairs(count.numpy(), edges, color=color)
+    return edges[int(filled.nonzero()[0])], float(accuracy.min())
 
 
 def _tradeoff_image(

@@ -45,13 +45,13 @@ class Wish:
 
     @property
     def wants_accuracy(self) -> bool:
-        """Whether there is a condition on the answers; without one, `choose` seeks the best answers."""
+        """Return whether a condition is on the answers; else `choose` seeks the best answers."""
         conditions = (self.min_accuracy, self.max_accuracy_drop, self.max_inconsistency)
         return any(condition is not None for condition in conditions)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no condition at all."""
+        """Return whether there is no condition at all."""
         return self.min_speedup is None and not self.wants_accuracy
 
     def met_by(self, point: Point, full: Point, inconsistency: float) -> bool:

@@ -10,7 +10,7 @@ from sledgehammer.analysis.tradeoff import Point
 
 BAND_NAME = f"{LEVEL:.0%} of resamples of the rows"
 _LINEAR = 30.0
-"""An axis of speedups is linear as long as the largest is no more than this times the smallest."""
+"""An axis of speedups is linear if the largest is at most this many times the smallest."""
 COVERED = 0.01
 """Curves no further apart than this share of the picture's height hide each other."""
 

@@ -46,14 +46,20 @@ class Point:
     name: str = "threshold"
 
     @property
+    def number(self) -> float:
+        """Return the setting of a point that has one, not one for each exit."""
+        assert isinstance(self.setting, (int, float)), f"the setting is {self.setting}"
+        return self.setting
+
+    @property
     def shown(self) -> str:
-        """The setting as a table or a legend shows it."""
+        """Return the setting as a table or a legend shows it."""
         each = self.setting if isinstance(self.setting, list) else [self.setting]
         return ", ".join("" if value is None else f"{value:.6g}" for value in each)
 
     @property
     def speedup_shown(self) -> str:
-        """The layer speedup, for a table or a sentence."""
+        """Return the layer speedup, for a table or a sentence."""
         return "no layers" if math.isinf(self.layer_speedup) else f"{self.layer_speedup:.2f}x"
 
     def figures(self) -> Dict[str, Any]:
@@ -96,9 +102,9 @@ class Tradeoff:
     policy : `ExitPolicy`
         The policy to replay at various values of the setting that it sweeps; a copy is kept.
     signals : `Mapping[str, Tensor]`, optional
-        What the policy may need besides the probabilities, by name (see `policies.Evidence`).
+        Signals that the policy may need besides the probabilities (see `policies.Evidence`).
     shares : `np.ndarray`, optional
-        What a budget needs to know of the exits (see `policies.exit_shares`).
+        Where rows stop at which threshold, which a budget needs (see `policies.exit_shares`).
 
     # Raises
 
@@ -132,17 +138,17 @@ class Tradeoff:
 
     @property
     def confidence(self) -> np.ndarray:
-        """The confidence of all exits: (rows, exits)."""
+        """Return the confidence of all exits: (rows, exits)."""
         return self._confidence.cpu().numpy()
 
     @property
     def predicted(self) -> np.ndarray:
-        """The answers of all exits, as label indices: (rows, exits)."""
+        """Return the answers of all exits, as label indices: (rows, exits)."""
         return self._predicted.cpu().numpy()
 
     @property
     def full(self) -> float:
-        """The value of the policy's setting at which nothing stops early."""
+        """Return the value of the policy's setting at which nothing stops early."""
         return self.policy.full
 
     def answered_by(self, setting: float) -> Tensor:
@@ -152,12 +158,12 @@ class Tradeoff:
 
     @property
     def highest(self) -> int:
-        """The position of the highest exit that the policy may use: the last, or that of its cap."""
+        """Return the position of the highest exit that the policy may use: the last, or its cap."""
         return int(self.policy.highest(self.policy.values))
 
     @property
     def full_name(self) -> str:
-        """What early answers are compared with, in words."""
+        """Return in words what early answers are compared with."""
         layer = self.exit_layers[self.highest]
         if self.highest == len(self.exit_layers) - 1:
             return f"the last exit (layer {layer})"

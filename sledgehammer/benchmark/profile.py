@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
 import numpy as np
 
 from sledgehammer.engine import Engine
+from sledgehammer.engine.batch import Batch
 from sledgehammer.engine.manifest import Manifest
 from sledgehammer.engine.runtimes import HEADS, Arrays, compile_settings, session_options
 from sledgehammer.support.owned import scratch_folder
@@ -44,21 +45,27 @@ def profile(
         began = time.perf_counter()
         inputs = contender.tokenise(chunk)
         tokenise.append(time.perf_counter() - began)
-        batch = contender.start(inputs)
-        if engine.lexical is not None:
-            engine.advance(batch)
-        times = []
-        for segment_inputs in inputs_of_segments:
-            segment_inputs.append(batch.inputs)
-            began = time.perf_counter()
-            engine.advance(batch)
-            times.append(time.perf_counter() - began)
-        segments.append(times)
+        segments.append(_time_segments(engine, contender.start(inputs), inputs_of_segments))
     return {
         "tokenise": 1000 * float(np.median(tokenise)),
         "segments": (1000 * np.median(np.array(segments), axis=0)).tolist(),
         "heads": _head_shares(contender.directory, engine.manifest, threads, inputs_of_segments),
     }
+
+
+def _time_segments(
+    engine: Engine, batch: Batch, inputs_of_segments: Sequence[List[Arrays]]
+) -> List[float]:
+    """Run a batch through all segments; return each one's seconds, and append its input."""
+    if engine.lexical is not None:
+        engine.advance(batch)
+    times = []
+    for segment_inputs in inputs_of_segments:
+        segment_inputs.append(batch.inputs)
+        began = time.perf_counter()
+        engine.advance(batch)
+        times.append(time.perf_counter() - began)
+    return times
 
 
 def _head_shares(

@@ -43,8 +43,8 @@ def take_turns(
 ) -> Dict[Name, List[Outcome]]:
     """Call several variants in turns, each round in the reverse order of the one before.
 
-    Whatever else the machine does then slows all of them alike, so that the ratios of their times
-    hold even if the times themselves do not.
+    Whatever else the machine does meanwhile slows all of them alike, so that the ratios of their
+    times hold even if the times themselves do not.
 
     # Parameters
 

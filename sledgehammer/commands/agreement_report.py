@@ -32,7 +32,7 @@ def run_in_format(
         settings = policy.values.with_value(policy.sweeps, setting)
         before, after = (replayed_answers(model, either, settings) for either in (exact, outputs))
         agreement = compare(before, after, model.exit_layers, outputs.label)
-        # None where each exit has its own, or there is no limit.
+        # The setting is `None` where each exit has a threshold of its own, or there is no limit.
         changes.append({policy.sweeps: setting, **vars(agreement)})
     return outputs, {"dtype": dtype, "against": "float32", "changes": changes}
 

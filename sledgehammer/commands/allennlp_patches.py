@@ -9,6 +9,7 @@ but the functions that they call can.
 
 import argparse
 import io
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -20,7 +21,8 @@ from allennlp.commands import evaluate as allennlp_evaluate
 from allennlp.commands import predict as allennlp_predict
 from allennlp.common.checks import ConfigurationError, check_for_gpu
 from allennlp.common.file_utils import open_compressed
-from allennlp.common.util import JsonDict
+from allennlp.common.util import JsonDict, sanitize
+from allennlp.evaluation.serializers.serializers import SimpleSerializer
 from allennlp.models import Archive
 from allennlp.models.archival import CONFIG_NAME
 from allennlp.predictors import Predictor
@@ -28,6 +30,7 @@ from allennlp.predictors import Predictor
 from sledgehammer.commands.errors import one_line_errors_if_running
 from sledgehammer.engine.manifest import MANIFEST, is_engine
 from sledgehammer.model.archives import load
+from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.predictor import SledgehammerPredictor
 from sledgehammer.support.console import program
 from sledgehammer.support.files import check_folder, replacing
@@ -74,8 +77,10 @@ def _check_folder(path: Path) -> None:
 class LineManager(allennlp_predict._PredictManager):
     """Give a `SledgehammerPredictor` every line, the bad ones too, and show those in the exit code.
 
-    Other predictors work as before. The output file appears only once it is complete; a pipe or
-    device is written to as the answers come.
+    The `sledgehammer` command prints one JSON line for each answer, as it does for exported models;
+    `allennlp predict` prints AllenNLP's own `input` and `prediction` lines. Other predictors work
+    as before. The output file appears only once it is complete; a pipe or device is written to as
+    the answers come.
     """
 
     def __init__(
@@ -98,6 +103,18 @@ class LineManager(allennlp_predict._PredictManager):
         ):
             sys.exit(code)
 
+    def _maybe_print_to_console_and_file(
+        self, index: int, prediction: str, model_input: Optional[str] = None
+    ) -> None:
+        ours = isinstance(self._predictor, SledgehammerPredictor) and program() == "sledgehammer"
+        if not ours:
+            super()._maybe_print_to_console_and_file(index, prediction, model_input or "")
+            return
+        if self._print_to_console:
+            print(prediction, end="", flush=True)
+        if self._output_file is not None:
+            self._output_file.write(prediction)
+
     def _get_json_data(self) -> Iterator[JsonDict]:
         if not isinstance(self._predictor, SledgehammerPredictor):
             yield from super()._get_json_data()
@@ -116,6 +133,7 @@ def _open(path: str) -> TextIO:
 
 _get_predictor = allennlp_predict._get_predictor
 _evaluate_from_archive = allennlp_evaluate.evaluate_from_archive
+_serialise = SimpleSerializer.__call__
 
 
 def get_predictor(args: argparse.Namespace) -> Predictor:
@@ -144,6 +162,35 @@ def evaluate_from_archive(
         return _evaluate_from_archive(archive_file, input_file, outputs[0], outputs[1], **options)
 
 
+def serialise(
+    self: SimpleSerializer,
+    batch: Dict[str, Any],
+    output_dict: Dict[str, Any],
+    data_loader: Any,
+    output_postprocess_function: Optional[Callable[[Dict[str, Any]], Dict[str, Any]]] = None,
+) -> str:
+    """Return a line of `--predictions-output-file`, with nulls if the model is ours.
+
+    AllenNLP's function makes a text of `None`, such as the speedup of a row that ran no layer.
+    """
+    model = getattr(output_postprocess_function, "__self__", None)
+    if output_postprocess_function is None or not isinstance(model, ExitClassifier):
+        return _serialise(self, batch, output_dict, data_loader, output_postprocess_function)
+    outputs = output_postprocess_function(output_dict)
+    return json.dumps({**_with_nulls(batch), **_with_nulls(outputs)})
+
+
+def _with_nulls(value: Any) -> Any:
+    """Return a value as AllenNLP's `sanitize` makes it fit for JSON, but with `None` as it is."""
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        return {key: _with_nulls(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_nulls(item) for item in value]
+    return sanitize(value)
+
+
 def _partials(stack: ExitStack, files: str) -> str:
     """Return the comma-separated temporary files that take the place of `files` while written."""
     names = files.split(",")
@@ -155,3 +202,4 @@ allennlp_predict._get_predictor = get_predictor
 allennlp_predict.load_archive = loader("predict")
 allennlp_evaluate.evaluate_from_archive = evaluate_from_archive  # type: ignore[assignment]
 allennlp_evaluate.load_archive = loader("evaluate")
+SimpleSerializer.__call__ = serialise  # type: ignore[method-assign]

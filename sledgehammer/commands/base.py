@@ -60,7 +60,7 @@ class ArchiveCommand(Subcommand):
         common.add_argument("--batch-size", type=positive_int, default=64, metavar="N")
         common.add_argument("--cuda-device", type=int, default=-1, metavar="GPU", help="-1: CPU")
         common.add_argument(
-            "--overrides", default="", metavar="JSON", help="of the archive's config"
+            "--overrides", default="", metavar="JSON", help="changes to the archive's config"
         )
         subparser.set_defaults(func=self._run_guarded)
         return subparser

@@ -3,7 +3,7 @@
 import argparse
 from datetime import date
 from pathlib import Path
-from typing import Any, Dict, List, Optional, cast
+from typing import Any, Dict, List, Optional
 
 from allennlp.commands.subcommand import Subcommand
 
@@ -200,8 +200,8 @@ def _points(
     curve = chooser.curve(chooser.grid())
     wish = Wish(max_accuracy_drop=arguments.max_accuracy_drop)
     chosen = choose(curve, [0.0] * len(curve), curve[-1], wish)
-    assert chosen is not None and chosen.setting is not None, "the last exit loses nothing"
-    return on_data.curve([cast(float, chosen.setting), on_data.full])
+    assert chosen is not None, "the last exit loses nothing"
+    return on_data.curve([chosen.number, on_data.full])
 
 
 def _first_answers(

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple, cast
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -87,7 +87,7 @@ def name_points(
     contenders = {}
     for path, timed in points.items():
         kind = "engine" if is_engine(path) else "archive"
-        at = {cast(float, point.setting): point for point in timed}
+        at = {point.number: point for point in timed}
         for label, (setting, point) in zip(_distinct_numbers(list(at)), at.items()):
             contender = Contender(
                 f"{names[path]} at {label}", kind, path, setting,

@@ -2,25 +2,16 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 import torch
 from allennlp.commands.subcommand import Subcommand
-from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
 from sledgehammer.analysis.all_exits import ExitOutputs
 from sledgehammer.analysis.plots import Answered, check_plot, plot_reliability
-from sledgehammer.calibration import (
-    ROWS_PER_LABEL,
-    TEMPERATURE_BOUNDS,
-    Scaling,
-    assess,
-    is_at_bound,
-    mixed,
-)
+from sledgehammer.calibration import Scaling, assess, mixed
 from sledgehammer.commands.base import (
     ArchiveCommand,
     as_json,
@@ -29,6 +20,11 @@ from sledgehammer.commands.base import (
     write_json,
 )
 from sledgehammer.commands.seen_rows import warn_of_stale_choice, warn_of_used_rows
+from sledgehammer.commands.temperature_checks import (
+    add_few_rows,
+    check_enough_rows,
+    warn_at_bounds,
+)
 from sledgehammer.commands.titles import picture_title
 from sledgehammer.model.archive_writing import check_target, write_changed
 from sledgehammer.model.base import ExitClassifier
@@ -39,7 +35,8 @@ REPORT = "calibration.json"
 
 
 class _State(NamedTuple):
-    """How well an exit is calibrated (see `ExitCalibration`), and how much it takes of another."""
+    """Say how well an exit is calibrated (see `ExitCalibration`), and how much it adds of the
+    lexical exit."""
 
     temperature: float
     nll: float
@@ -53,12 +50,12 @@ class _State(NamedTuple):
 class Calibrate(ArchiveCommand):
     """Fit an archive's temperatures to other data, and write a new archive.
 
-    With a lexical exit, how much of it each exit adds to its own logits is fitted with them.
+    With a lexical exit, how much of its logits each other exit adds is fitted together with them.
 
     For each exit the command prints, before and after: temperature, negative log-likelihood
     (nats), expected calibration error, Brier score, and how well confidence separates right from
-    wrong answers (area under the ROC curve). "After" is measured on the same rows that they were
-    fitted on.
+    wrong answers (area under the ROC curve). "After" is measured on the very rows that the
+    temperatures were fitted to.
     """
 
     example = (
@@ -69,10 +66,7 @@ class Calibrate(ArchiveCommand):
 
     def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
         self.add_new_archive(subparser)
-        subparser.add_argument(
-            "--few-rows", action="store_true",
-            help=f"fit temperatures though a label has fewer than {ROWS_PER_LABEL} rows",
-        )  # fmt: skip
+        add_few_rows(subparser)
         subparser.add_argument("--report", type=Path, metavar="FILE.json", help="the table as JSON")
         subparser.add_argument(
             "--plot", type=Path, metavar="FILE.png|.svg|.pdf", help="reliability diagrams"
@@ -92,23 +86,20 @@ class Calibrate(ArchiveCommand):
         print_table(
             [r for layer, states in exits.items() for r in _table_rows(layer, states, lexical)]
         )
+        model.scalings = after
         report = {
             "data": arguments.data,
             "rows": len(outputs.hashes),
             "exits": exits,
+            "warnings": _warnings(model, outputs)
+            + warn_at_bounds(model.temperatures.tolist(), model.exit_layers),
         }
-        model.scalings = after
-        report["warnings"] = _warnings(model, outputs) + warn_at_bounds(
-            model.temperatures.tolist(), model.exit_layers
-        )
-        content = json.dumps(as_json(report), indent=2).encode()
         if arguments.plot:
             title = picture_title(
                 arguments.archive, opened, arguments.data, len(rows), arguments.json_lines
             )
-            plot_reliability(
-                _answered(outputs, model.exit_layers, before, after), arguments.plot, title
-            )
+            answered = _answered(outputs, model.exit_layers, before, after)
+            plot_reliability(answered, arguments.plot, title)
         if arguments.report:
             write_json(report, arguments.report)
         write_changed(
@@ -116,7 +107,7 @@ class Calibrate(ArchiveCommand):
             arguments.output,
             _new_weights(model, outputs),
             overwrite=arguments.force,
-            extra={REPORT: content},
+            extra={REPORT: json.dumps(as_json(report), indent=2).encode()},
         )
         print(f"\nnew archive: {arguments.output}")
 
@@ -154,57 +145,21 @@ def _warnings(model: ExitClassifier, outputs: ExitOutputs) -> List[str]:
     return warnings + warn_of_stale_choice(model.choice, model.conditions(), chosen_on)
 
 
-def check_enough_rows(label: Tensor, names: List[str]) -> None:
-    """Raise a `ConfigurationError` if a label has fewer than `ROWS_PER_LABEL` rows.
-
-    # Parameters
-
-    label : `Tensor`
-        Shape (rows,): indices into `names`.
-    """
-    counts = label.bincount(minlength=len(names)).tolist()
-    few = [f"{count} of {name}" for name, count in zip(names, counts) if count < ROWS_PER_LABEL]
-    if few:
-        raise ConfigurationError(
-            f"too few rows to fit temperatures to: {', '.join(few)}; {ROWS_PER_LABEL} of each "
-            "label are needed (--few-rows fits them anyway)"
-        )
-
-
-def warn_at_bounds(temperatures: List[float], layers: List[int]) -> List[str]:
-    """Warn of each temperature that is at a bound of the search."""
-    low, high = TEMPERATURE_BOUNDS
-    messages = [
-        f"the temperature of the exit at layer {layer} is at the bound of the search "
-        f"({low:g} to {high:g}): "
-        + (
-            "its answers say nothing about these labels"
-            if temperature > 1
-            else "it answers all of these rows correctly, and becomes certain of every answer"
-        )
-        for layer, temperature in zip(layers, temperatures)
-        if is_at_bound(temperature)
-    ]
-    for message in messages:
-        print(f"warning: {message}", file=sys.stderr)
-    return messages
-
-
 def _compare(
     outputs: ExitOutputs, layers: List[int], before: List[Scaling], after: List[Scaling]
 ) -> Dict[int, Dict[str, _State]]:
     assert outputs.label is not None
-    found: Dict[int, Dict[str, _State]] = {layer: {} for layer in layers}
+    states: Dict[int, Dict[str, _State]] = {layer: {} for layer in layers}
     for when, scalings in (("before", before), ("after", after)):
         each_exit = _mixed(outputs, scalings).unbind(dim=1)
         for layer, logits, scaling in zip(layers, each_exit, scalings):
             measures = assess(logits, outputs.label, scaling.temperature)
-            found[layer][when] = _State(*measures, mixing=scaling.mixing)
-    return found
+            states[layer][when] = _State(*measures, mixing=scaling.mixing)
+    return states
 
 
 def _mixed(outputs: ExitOutputs, scalings: List[Scaling]) -> Tensor:
-    """Return logits that the temperatures have yet to divide: (rows, exits, labels)."""
+    """Return the mixed logits, not yet divided by the temperatures: (rows, exits, labels)."""
     return mixed(outputs.logits, torch.tensor([scaling.mixing for scaling in scalings]))
 
 
@@ -228,16 +183,17 @@ def _answered(
     outputs: ExitOutputs, layers: List[int], before: List[Scaling], after: List[Scaling]
 ) -> Dict[int, Tuple[Answered, Answered]]:
     assert outputs.label is not None
-    found = []
+    both = []
     for scalings in (before, after):
         temperatures = torch.tensor([scaling.temperature for scaling in scalings])
         probs = torch.softmax(_mixed(outputs, scalings) / temperatures[:, None], dim=-1)
         confidence, predicted = probs.max(dim=-1)
-        found.append(Answered(confidence, predicted == outputs.label[:, None]))
+        both.append(Answered(confidence, predicted == outputs.label[:, None]))
+    answered_before, answered_after = both
     return {
         layer: (
-            Answered(*(tensor[:, position] for tensor in found[0])),
-            Answered(*(tensor[:, position] for tensor in found[1])),
+            Answered(*(tensor[:, position] for tensor in answered_before)),
+            Answered(*(tensor[:, position] for tensor in answered_after)),
         )
         for position, layer in enumerate(layers)
     }

@@ -10,12 +10,15 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import run_all_exits
-from sledgehammer.calibration import ROWS_PER_LABEL
 from sledgehammer.commands.base import ArchiveCommand
-from sledgehammer.commands.calibrate import check_enough_rows, warn_at_bounds
 from sledgehammer.commands.export_choice import AUTO, candidates_of, export_fastest
 from sledgehammer.commands.export_verification import verify
 from sledgehammer.commands.seen_rows import warn_of_stale_choice, warn_of_used_rows
+from sledgehammer.commands.temperature_checks import (
+    add_few_rows,
+    check_enough_rows,
+    warn_at_bounds,
+)
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.manifest import Manifest, write
@@ -53,10 +56,7 @@ class ExportCommand(ArchiveCommand):
         subparser.add_argument(
             "--recalibrate", metavar="DATA", help="fit the temperatures to the exported exits"
         )
-        subparser.add_argument(
-            "--few-rows", action="store_true",
-            help=f"fit temperatures though a label has fewer than {ROWS_PER_LABEL} rows",
-        )  # fmt: skip
+        add_few_rows(subparser)
         subparser.add_argument(
             "--ranges", metavar="DATA",
             help="rows to measure the ranges of activations on (openvino int8; no labels needed)",

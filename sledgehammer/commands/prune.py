@@ -50,9 +50,9 @@ class _Outcome(NamedTuple):
     # Parameters
 
     shapes : `List[Shape]`
-        Of each layer before pruning.
+        The shape of each layer before pruning.
     parameters : `int`
-        Before pruning.
+        How many parameters the model had before pruning.
     accuracies : `Dict[str, List[float]]`
         By stage ("before", "after pruning", ...): each exit's accuracy on the validation rows.
     final : `ExitOutputs`
@@ -104,7 +104,8 @@ class Prune(ArchiveCommand):
         subparser.add_argument(
             "--epochs", type=natural_number, default=1, metavar="N",
             help="epochs of fine-tuning on DATA, with the archive's trainer config (0: "
-            "none). An objective in stages divides them; with too few, all exits train at once",
+            "none). An objective with stages divides them; if they are too few, all exits train at "
+            "once",
         )  # fmt: skip
         subparser.add_argument(
             "--learning-rate", type=positive_float, metavar="RATE",

@@ -19,11 +19,11 @@ VERBS = {
     "temperatures": "fit the temperatures",
     "threshold": "choose the threshold",
 }
-"""In words, for each of `PURPOSES`, what rows were used to do."""
+"""For each of `PURPOSES`, what rows were used to do, in words."""
 
 
 def add_seen_rows(group: "argparse._ArgumentGroup") -> None:
-    """Add the option `--seen-rows`, which says what to do with such rows, to a group."""
+    """Add the option `--seen-rows` to a group: what to do with rows that made the model."""
     group.add_argument(
         "--seen-rows", choices=["refuse", "skip", "use"],
         help="rows of DATA that trained the model, fitted its temperatures or chose its setting: "
@@ -55,10 +55,28 @@ def allowed_rows(arguments: argparse.Namespace, opened: Opened, rows: List[Row])
             + (", without the guarantee" if arguments.delta else "")
         )
     used = torch.stack([opened.model.seen.among(name, hashes) for name in PURPOSES]).any(dim=0)
-    unused = [row for row, is_used in zip(rows, used.tolist()) if not is_used]
+    return [rows[i] for i in leave_out(used, uses)]
+
+
+def leave_out(used: Tensor, uses: str) -> List[int]:
+    """Return the positions of rows that were not used, and print how many are left out, if any.
+
+    # Parameters
+
+    used : `Tensor`
+        Shape (rows,), bool.
+    uses : `str`
+        How many rows were used, and what for.
+
+    # Raises
+
+    `ConfigurationError` if none is left.
+    """
+    unused: List[int] = (~used).nonzero().flatten().tolist()
     if not unused:
         raise ConfigurationError(f"{uses}: none is left; give other rows")
-    print(f"left out {len(rows) - len(unused)} of {len(rows)} rows: {uses}\n")
+    if len(unused) < len(used):
+        print(f"left out {len(used) - len(unused)} of {len(used)} rows: {uses}\n")
     return unused
 
 

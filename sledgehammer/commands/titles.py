@@ -31,7 +31,7 @@ def picture_title(path: str, opened: Opened, data: str, rows: int, json_lines: b
     data : `str`
         Where the rows come from.
     rows : `int`
-        How many there are.
+        How many rows there are.
     json_lines : `bool`
         Whether the data are JSON lines rather than a file of the reader's dataset.
     """

@@ -2,7 +2,7 @@
 
 import argparse
 import copy
-from typing import Dict, List, NamedTuple, Optional, cast
+from typing import Dict, List, NamedTuple, Optional
 
 from allennlp.common.checks import ConfigurationError
 
@@ -21,7 +21,7 @@ class Chosen(NamedTuple):
 
     point : `Point`
     policy : `ExitPolicy`
-        With the chosen setting.
+        The policy with the chosen setting.
     delta : `float`, optional
         The probability that the guarantee fails; `None` if nothing is guaranteed.
     """
@@ -164,7 +164,7 @@ def _choose_on_rows(tradeoff: Tradeoff, curve: List[Point], wish: Wish, full: Po
     full_answers = tradeoff.predicted_at(tradeoff.full)
     inconsistencies = [0.0] * len(curve)
     if wish.max_inconsistency is not None:
-        answers = [tradeoff.predicted_at(cast(float, point.setting)) for point in curve]
+        answers = [tradeoff.predicted_at(point.number) for point in curve]
         inconsistencies = [float((early != full_answers).double().mean()) for early in answers]
     chosen = choose(curve, inconsistencies, full, wish)
     if chosen is None:

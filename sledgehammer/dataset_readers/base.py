@@ -22,11 +22,30 @@ TOKENISED_TOGETHER = 256
 
 
 class Row(NamedTuple):
-    """Hold a row of a dataset: one text, or the two of a pair, and its label if that is known."""
+    """Hold a row of a dataset: one text, or the two of a pair, and the label if it is known."""
 
     texts: List[str]
     label: Optional[str]
     metadata: Optional[Dict[str, Any]] = None
+
+
+class Tokenised(NamedTuple):
+    """Hold rows as word pieces, tokenised once for all that reads them.
+
+    # Parameters
+
+    inputs : `List[Dict[str, List[int]]]`
+        For each row what the network reads, as `TransformerReader.encode` returns it.
+    pieces : `List[List[List[int]]]`
+        For each row what the lexical exit reads, as `TransformerReader.pieces` returns it.
+    """
+
+    inputs: List[Dict[str, List[int]]]
+    pieces: List[List[List[int]]]
+
+    def of(self, positions: Sequence[int]) -> "Tokenised":
+        """Return some of the rows."""
+        return Tokenised([self.inputs[i] for i in positions], [self.pieces[i] for i in positions])
 
 
 class RowInstance(Instance):
@@ -90,10 +109,7 @@ class TransformerReader(DatasetReader):
         raise NotImplementedError
 
     def selected_rows(self, file_path: str) -> Iterable[Row]:
-        """Return the rows that `read` turns into instances, in its order and without its limit.
-
-        The limit is `max_instances`.
-        """
+        """Return the rows that `read` turns into instances, in order, ignoring `max_instances`."""
         path, part = split_path(str(file_path))
         rows = self.rows(path)
         return self._select(list(rows), path, part) if part else rows
@@ -137,8 +153,13 @@ class TransformerReader(DatasetReader):
         """
         return [encoded.texts for encoded in self._encode(rows, whole=True)]
 
+    def tokenised(self, rows: Sequence[Sequence[str]]) -> Tokenised:
+        """Return what both `encode` and `pieces` return, tokenising only once."""
+        encoded = self._encode(rows, whole=True)
+        return Tokenised([self._model_inputs(row) for row in encoded], [r.texts for r in encoded])
+
     def tensors(self, encoded: Sequence[Dict[str, List[int]]]) -> Dict[str, Tensor]:
-        """Return what `encode` gave as a batch for the model: tensors of shape (rows, tokens)."""
+        """Return rows that `encode` returned as a batch of tensors of shape (rows, tokens)."""
         rows = [Encoded(row["input_ids"], row.get("token_type_ids", [])) for row in encoded]
         arrays = padded(rows, [*encoded[0], "attention_mask"], self.pad_token_id)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
@@ -206,15 +227,21 @@ class TextPairReader(TransformerReader):
 def token_batches(
     reader: TransformerReader, rows: Sequence[Row], batch_size: int
 ) -> Iterator[Tuple[Dict[str, Tensor], Tensor]]:
-    """Yield the model's input for rows in batches of about the same length, longest first.
+    """Tokenise rows, and yield the model's input in batches of similar length, longest first.
 
     # Returns
 
     For each batch its tokens, tensors of shape (rows, tokens) on the CPU, and the positions of
     its rows in `rows`.
     """
-    encoded = reader.encode([row.texts for row in rows])
-    lengths = torch.tensor([len(row["input_ids"]) for row in encoded])
+    return input_batches(reader, reader.encode([row.texts for row in rows]), batch_size)
+
+
+def input_batches(
+    reader: TransformerReader, inputs: Sequence[Dict[str, List[int]]], batch_size: int
+) -> Iterator[Tuple[Dict[str, Tensor], Tensor]]:
+    """Yield batches of rows that have been tokenised; see `token_batches`."""
+    lengths = torch.tensor([len(row["input_ids"]) for row in inputs])
     order = torch.sort(lengths, descending=True, stable=True).indices
     for positions in order.split(batch_size):
-        yield reader.tensors([encoded[i] for i in positions]), positions
+        yield reader.tensors([inputs[i] for i in positions]), positions

@@ -1,4 +1,4 @@
-"""Open what a data path names; every error says in which file, and on which line."""
+"""Open what a data path names, with errors that say in which file and on which line."""
 
 import os
 import tarfile

@@ -23,12 +23,12 @@ def split_path(path: str) -> Tuple[str, str]:
 def held_out_positions(texts: Sequence[str], size: int) -> Set[int]:
     """Return the positions of `size` rows to hold out.
 
-    Texts are taken in the order of their SHA-256, each with all its rows, if these still fit.
+    Texts are taken in the order of their SHA-256, each with all rows that have it, if these fit.
 
     # Raises
 
-    `ConfigurationError` if `size` is not between 1 and the number of rows less one, or if texts
-    repeat so that no exactly `size` rows can be taken.
+    `ConfigurationError` if `size` is not between 1 and the number of rows less one, or if exactly
+    `size` rows can't be taken because texts repeat.
     """
     if not 1 <= size < len(texts):
         raise ConfigurationError(

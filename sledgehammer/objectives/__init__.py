@@ -1,4 +1,4 @@
-"""How the exits learn: training objectives, one a file."""
+"""Define how the exits learn: training objectives, one in each file."""
 
 from sledgehammer.objectives.alternating import AlternatingObjective
 from sledgehammer.objectives.base import UNLABELLED, ExitBatch, ExitObjective

@@ -1,4 +1,4 @@
-"""Joint steps and steps of the last exit, in turn."""
+"""Train the last exit alone and all exits together, in turn."""
 
 from typing import Optional
 
@@ -10,16 +10,17 @@ from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
 
 @ExitObjective.register("alternating")
 class AlternatingObjective(ExitObjective):
-    """`L_n` in the first, third, ... step of the optimizer, `sum_i L_i` in the others (Xin et al.,
-    "BERxiT", EACL 2021, section 3.1).
+    """Minimise `L_n` in the first, third, ... step of the optimizer, and `sum_i L_i` in the others
+    (Xin et al., "BERxiT", EACL 2021, section 3.1).
 
-    So the last exit is not sacrificed to the lower ones. All batches of a step have the same loss,
-    also where gradients are accumulated over several. In validation the loss is that of `joint`.
-    For distributed training set `find_unused_parameters: true`.
+    This keeps the last exit from being sacrificed to the lower ones. All batches of a step have the
+    same loss, even where gradients are accumulated over several batches. In validation the loss is
+    that of `joint`. For distributed training set `find_unused_parameters: true`.
 
     # Raises
 
-    `ConfigurationError` in training, without `sledgehammer_objective` among the trainer's callbacks.
+    `ConfigurationError` in training, if `sledgehammer_objective` is not among the trainer's
+    callbacks.
     """
 
     def __init__(self) -> None:

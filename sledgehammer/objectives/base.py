@@ -1,4 +1,4 @@
-"""What a training objective is, and the terms that several of them are made of."""
+"""Define what a training objective is, and the terms that several of them share."""
 
 from dataclasses import dataclass
 from typing import Callable, Iterable, List, NamedTuple, Sequence
@@ -12,12 +12,12 @@ from sledgehammer.network.encoder import TokenTensors
 from sledgehammer.network.runner import GradientFlow
 
 UNLABELLED = -1
-"""The label index of a row whose label is not known."""
+"""The label index of a row without a label."""
 
 
 @dataclass
 class ExitBatch:
-    """What an objective learns from.
+    """Hold a batch that an objective computes its loss from.
 
     # Parameters
 
@@ -30,7 +30,7 @@ class ExitBatch:
     exit_layers : `Sequence[int]`
         The layers with an exit, counted from 0.
     training : `bool`
-        False in a validation pass, whose loss must not depend on chance.
+        `False` in a validation pass, whose loss must not be random.
     """
 
     logits: Tensor
@@ -41,14 +41,14 @@ class ExitBatch:
 
 
 class ReadRow(NamedTuple):
-    """A row of a run's data, as it was before it was tokenised.
+    """Hold a row of a run's data as it was before it was tokenised.
 
     # Parameters
 
     fingerprint : `int`
-        That of its word pieces (see `row_hashes`).
+        Fingerprint of its word pieces (see `row_hashes`).
     texts : `List[str]`
-        One, or the two of a pair.
+        One text, or the two of a pair.
     """
 
     fingerprint: int
@@ -57,23 +57,23 @@ class ReadRow(NamedTuple):
 
 @dataclass
 class TrainingRun:
-    """What an objective may ask of a run that begins.
+    """Hold what an objective may ask of a run that begins.
 
     # Parameters
 
     labels : `List[str]`
-        Their names, by index.
+        The labels' names, by index.
     exit_layers : `Sequence[int]`
         The layers with an exit, counted from 0.
     full_layers : `int`
         Layers of the full model.
     directory : `str`
-        Where the run writes.
+        The folder that the run writes to.
     device : `torch.device`
-        Where the model is.
+        The model's device.
     rows : `Callable[[], Iterable[ReadRow]]`
-        Reads all rows of the run again, those of validation too. It raises a `ConfigurationError` if
-        they do not come from readers of ours.
+        Reads all rows of the run again, the validation rows too. Raises a `ConfigurationError` if
+        their dataset reader is not one of ours.
     """
 
     labels: List[str]
@@ -85,39 +85,39 @@ class TrainingRun:
 
 
 class ExitObjective(Registrable):
-    """Turns the logits of all exits into one loss, and says which weights it reaches.
+    """Turn the logits of all exits into one loss, and say which weights it reaches.
 
     An objective belongs to one training run. It may change from epoch to epoch or from batch to
-    batch; the trainer callback `sledgehammer_objective` tells it how far the run is.
+    batch; the trainer callback `sledgehammer_objective` tells it how far the run has come.
     """
 
     default_implementation = "joint"
 
     gradients = GradientFlow.ALL
-    """How far the loss of an exit reaches down. The model asks before each training pass."""
+    """How far down the loss of an exit reaches. The model asks before each training pass."""
 
     def loss(self, batch: ExitBatch) -> Tensor:
-        """A scalar to minimise.
+        """Return the scalar to minimise.
 
         # Raises
 
-        `ConfigurationError` if the objective needs what the run does not give it.
+        `ConfigurationError` if the objective needs something that the run does not provide.
         """
         raise NotImplementedError
 
     def loss_over_all_exits(self, batch: ExitBatch) -> Tensor:
-        """Return the loss of a batch over all exits, whatever the objective trains at the moment."""
+        """Return the loss of a batch over all exits, whatever the objective is training now."""
         return self.loss(batch)
 
     def check_epochs(self, epochs: int) -> None:
         """Raise a `ConfigurationError` if a run of so many epochs leaves an exit untrained."""
 
     def stage_epochs(self, epochs: int) -> List[int]:
-        """Return how many epochs each stage has in a run of so many, if none ends early."""
+        """Return how many epochs each stage has in a run of so many, if no stage ends early."""
         return [epochs]
 
     def begin(self, run: TrainingRun) -> None:
-        """A training run begins.
+        """Prepare for a training run that begins.
 
         # Raises
 
@@ -125,32 +125,44 @@ class ExitObjective(Registrable):
         """
 
     def begin_epoch(self, progress: float) -> None:
-        """An epoch begins; `progress` is the share of all epochs that are done, in [0, 1)."""
+        """Take note that an epoch begins.
+
+        # Parameters
+
+        progress : `float`
+            The share of all epochs that are done, in [0, 1).
+        """
 
     def begin_step(self, number: int) -> None:
-        """An optimizer step begins, which may take several batches; the run's first is number 0."""
+        """Take note that an optimizer step begins, which may take several batches.
+
+        # Parameters
+
+        number : `int`
+            Counted from 0, the first step of the run.
+        """
 
     def learning(self, exits: int) -> range:
-        """Return the positions of those of so many exits that learn at the moment."""
+        """Return the positions of the exits that learn now, of so many exits."""
         return range(exits)
 
     @property
     def stage(self) -> int:
-        """The stage that is being trained, counted from 0."""
+        """Return the stage that is being trained, counted from 0."""
         return 0
 
     def end_stage(self) -> bool:
-        """End the stage ahead of its time, as validation no longer improves.
+        """End the stage early, because validation no longer improves.
 
         # Returns
 
-        Whether another stage begins; if not, nothing is changed.
+        Whether another stage begins; if not, nothing has changed.
         """
         return False
 
 
 class LossOverAllExits(ExitObjective):
-    """The loss of another objective over all exits, with gradients to all layers.
+    """Take the loss of another objective over all exits, with gradients to all layers.
 
     # Parameters
 
@@ -180,13 +192,15 @@ def losses_of_rows(batch: ExitBatch) -> Tensor:
 
 
 def exit_losses(batch: ExitBatch) -> Tensor:
-    """Mean cross-entropy of each exit over the labelled rows: (exits,); 0 without any."""
+    """Return each exit's mean cross-entropy over the labelled rows: (exits,); 0 without any."""
     count = (batch.label != UNLABELLED).sum().clamp(min=1)
     return losses_of_rows(batch).sum(dim=0) / count
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of predictions from a target: KL(target || softmax(logits)).
+    """Return the Kullback-Leibler divergence of predictions from a target, in nats.
+
+    KL(softmax(target) || softmax(logits)).
 
     # Parameters
 
@@ -197,7 +211,7 @@ def divergence(target: Tensor, logits: Tensor) -> Tensor:
 
     # Returns
 
-    Shape (...), in nats.
+    Shape (...).
     """
-    wanted, said = log_softmax(target, dim=-1), log_softmax(logits, dim=-1)
-    return (wanted.exp() * (wanted - said)).sum(dim=-1)
+    expected, predicted = log_softmax(target, dim=-1), log_softmax(logits, dim=-1)
+    return (expected.exp() * (expected - predicted)).sum(dim=-1)

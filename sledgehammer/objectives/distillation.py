@@ -1,4 +1,4 @@
-"""Another model teaches the exits, exit by exit."""
+"""Let another model teach the exits, exit by exit."""
 
 from typing import Any, List, Mapping, Optional, Sequence
 
@@ -19,34 +19,38 @@ from sledgehammer.objectives.teacher import TeacherOutputs, outputs_for
 
 @ExitObjective.register("distillation")
 class DistillationObjective(ExitObjective):
-    """`sum_i (1 - w) L_i + w T^2 KL(softmax(t_i / T) || softmax(z_i / T))`, z_i the logits of exit i and
-    t_i the calibrated ones of the teacher's exit that it learns from (Hinton et al. 2015, section 2;
-    exit by exit as in Shen et al., "COST-EFF", EMNLP 2022, arXiv 2210.15523).
+    """Minimise `sum_i (1 - w) L_i + w T^2 KL(softmax(t_i / T) || softmax(z_i / T))`.
 
-    The teacher may have any tokenizer, any depth and any exits. Before training it reads the texts of
-    all rows once, those of validation too, and its answers are kept in the run's folder
-    (`teacher_outputs.npz`) by fingerprints of the student's word pieces. So a step costs no pass of
-    the teacher, and a recovered run none at all. Rows without a label learn from the teacher alone.
-    Validation has the same loss; without a teacher, when the run is over, that of `joint`.
+    z_i are the logits of exit i, and t_i the calibrated logits of the teacher's exit that it learns
+    from (Hinton et al. 2015, section 2; exit by exit as in Shen et al., "COST-EFF", EMNLP 2022,
+    arXiv 2210.15523).
+
+    The teacher may have any tokenizer, any depth and any exits. Before training it reads the texts
+    of all rows once, the validation rows too. Its answers are kept in the run's folder
+    (`teacher_outputs.npz`), by fingerprints of the student's word pieces, so that training steps
+    never run the teacher, nor does a recovered run. Rows without a label learn from the teacher
+    alone. Validation has the same loss, or that of `joint` once the run is over and there is no
+    teacher.
 
     # Parameters
 
     teacher : `str`
-        An archive of ours with the same labels, whose rows have as many texts. Only training needs
-        it.
+        A sledgehammer archive with the same labels, whose rows have as many texts. Only training
+        needs it.
     temperature : `float`, optional (default = `2.0`)
         T, positive.
     weight : `float`, optional (default = `0.5`)
         w, in [0, 1].
     exits : optional (default = `"depth"`)
-        Which of the teacher's exits teaches which: `"depth"`, the one that has seen the nearest share
-        of its model's layers, the deeper of two; `"last"`, the teacher's last exit all; or a map from
-        each layer with an exit of the student to one of the teacher, `{"0": 1, "5": 11}`.
+        Which of the teacher's exits teaches which of the student's. `"depth"`: the one at the
+        nearest share of its model's layers, the deeper of two. `"last"`: the teacher's last exit
+        teaches all. Or a map from each of the student's exit layers to one of the teacher's:
+        `{"0": 1, "5": 11}`.
 
     # Raises
 
-    `ConfigurationError` for other values; when a run begins, for a teacher that is not there or does
-    not fit; in training, without `sledgehammer_objective` among the trainer's callbacks.
+    `ConfigurationError` for other values; when a run begins, if the teacher is missing or does not
+    fit; in training, if `sledgehammer_objective` is not among the trainer's callbacks.
     """
 
     def __init__(
@@ -111,12 +115,12 @@ class DistillationObjective(ExitObjective):
 
 def nearest(shares: Sequence[float], wanted: float) -> int:
     """Return the position of the share nearest to the wanted one; of two, the later."""
-    # Rounded, so that what is as near in fractions is so in floats.
+    # Rounded, so that shares that are equally near as fractions are so as floats.
     return min(range(len(shares)), key=lambda i: (round(abs(shares[i] - wanted), 9), -i))
 
 
 def _checked_exits(exits: Any) -> Any:
-    """`exits` with whole numbers in the place of strings, if it is what `exits` may be."""
+    """Return `exits` with whole numbers instead of strings, or raise a `ConfigurationError`."""
     if isinstance(exits, str) and exits in ("depth", "last"):
         return exits
     try:

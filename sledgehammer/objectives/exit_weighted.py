@@ -1,4 +1,4 @@
-"""A row counts most at the exits where it would leave."""
+"""Let each row count most at the exits where it would leave."""
 
 from typing import Tuple
 
@@ -11,30 +11,31 @@ from sledgehammer.objectives.base import UNLABELLED, ExitBatch, ExitObjective, l
 
 @ExitObjective.register("exit_weighted")
 class ExitWeightedObjective(ExitObjective):
-    """`sum_i mean_r w_ri L_ri + hinge * H`: exit i learns most from the rows r that leave there (He et
-    al., "COSEE: Consistency-Oriented Signal-Based Early Exiting via Calibrated Sample Weighting
-    Mechanism", AAAI 2025, arXiv 2412.13236).
+    """Minimise `sum_i mean_r w_ri L_ri + hinge * H`: exit i learns most from rows r that leave it.
 
-    For each batch some thresholds are drawn, and each row is let out at the first exit that is sure
-    enough. Its weight there is 1, and `decay` times less at each exit further away, up or down;
-    averaged over the thresholds and scaled so that the weights of a row add up to the number of
-    exits. `H` is a mean over the exits: `max(0, margin - (c_right - c_wrong))`, the mean confidence
-    in the answers of a batch that are right and in those that are wrong, so that confidence tells
-    them apart. Neither weights nor right and wrong have a gradient.
+    Source: He et al., "COSEE: Consistency-Oriented Signal-Based Early Exiting via Calibrated Sample
+    Weighting Mechanism", AAAI 2025, arXiv 2412.13236.
 
-    The original's signal is an energy, ours the confidence, by which rows leave here; that weights
-    fall geometrically with the distance is ours. In validation the thresholds are evenly spread.
+    For each batch some thresholds are drawn, and each row leaves at the first exit that is sure
+    enough. Its weight is 1 there, and smaller by the factor `decay` for each exit further away, up
+    or down; the weights are averaged over the thresholds, and scaled so that those of a row add up
+    to the number of exits. `H` is the exits' mean of `max(0, margin - (c_right - c_wrong))`, with c
+    the mean confidence in the batch's right answers and in its wrong ones: it makes confidence tell
+    them apart. No gradient flows through the weights, nor through what is right.
+
+    The original decides by an energy, we by the confidence, as rows do at run time; weights that
+    fall geometrically with the distance are ours. In validation the thresholds are evenly spread.
 
     # Parameters
 
     thresholds : `int`, optional (default = `5`)
-        How many are drawn for a batch, at least 1.
+        How many thresholds are drawn for a batch, at least 1.
     decay : `float`, optional (default = `0.5`)
         In [0, 1]; with 1 all rows count the same everywhere, as in `joint`.
     hinge : `float`, optional (default = `0.1`)
-        At least 0.
+        The weight of `H`, at least 0.
     margin : `float`, optional (default = `0.3`)
-        In [0, 1].
+        How much more confident right answers should be than wrong ones, in [0, 1].
 
     # Raises
 
@@ -86,7 +87,7 @@ class ExitWeightedObjective(ExitObjective):
         return exits * weights / weights.sum(dim=1, keepdim=True)
 
     def _thresholds(self, batch: ExitBatch) -> Tensor:
-        """Confidences between that of a guess and 1: (thresholds,)."""
+        """Return thresholds between the confidence of a guess and 1: (thresholds,)."""
         device = batch.logits.device
         if batch.training:
             shares = torch.rand(self.thresholds, device=device)
@@ -96,7 +97,7 @@ class ExitWeightedObjective(ExitObjective):
         return guess + (1 - guess) * shares
 
     def _hinges(self, confidence: Tensor, right: Tensor, wrong: Tensor) -> Tensor:
-        """One an exit, 0 where all answers, or none, are right: (exits,)."""
+        """Return each exit's hinge, 0 where all answers or none are right: (exits,)."""
         (c_right, some_right), (c_wrong, some_wrong) = (
             _mean_of(confidence, rows) for rows in (right, wrong)
         )
@@ -104,6 +105,6 @@ class ExitWeightedObjective(ExitObjective):
 
 
 def _mean_of(values: Tensor, rows: Tensor) -> Tuple[Tensor, Tensor]:
-    """Mean over the chosen rows of each column, and whether there are any: (columns,) both."""
+    """Return each column's mean over the chosen rows, and whether it has any: (columns,) both."""
     count = rows.sum(dim=0)
     return (values * rows).sum(dim=0) / count.clamp(min=1), count > 0

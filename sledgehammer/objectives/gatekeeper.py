@@ -1,4 +1,4 @@
-"""Be sure of what is right, and unsure of what is wrong."""
+"""Make exits sure of right answers, and unsure of wrong ones."""
 
 import math
 from typing import List, Optional, Sequence
@@ -14,25 +14,26 @@ from sledgehammer.objectives.joint import JointObjective
 
 @ExitObjective.register("gatekeeper")
 class GatekeeperObjective(ExitObjective):
-    """Another objective's loss and `weight * sum_i G_i`, over the exits i that it trains at the moment;
-    `G = alpha * [right] CE + (1 - alpha) * [wrong] KL(p || uniform)`, a mean over labelled rows
+    """Add `weight * sum_i G_i` to another objective's loss, over the exits i that it trains now.
+
+    `G = alpha * [right] CE + (1 - alpha) * [wrong] KL(p || uniform)` is a mean over labelled rows
     (Rabanser et al., "Gatekeeper: Improving Model Cascades Through Confidence Tuning", NeurIPS 2025,
     arXiv 2502.19335, section 3).
 
-    So an exit keeps the texts that it gets right, and leaves the others to those above it. The
-    original tunes a trained model with `G` alone; here it is a term of any training.
+    It makes an exit keep the texts that it gets right, and leave the others to the exits above. The
+    original tunes a trained model with `G` alone; here it can be a term of any training.
 
     # Parameters
 
     objective : `ExitObjective`, optional (default = `joint`)
     alpha : `float`, optional (default = `0.5`)
-        In [0, 1]; the lower, the more an exit leaves to those above it.
+        In [0, 1]; the lower, the more an exit leaves to the exits above.
     weight : `float`, optional (default = `1.0`)
-        Positive.
+        The weight of the term; positive.
 
     # Raises
 
-    `ConfigurationError` for other values, and what the other objective raises.
+    `ConfigurationError` for other values, or what the other objective raises.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class GatekeeperObjective(ExitObjective):
         each = right * self.alpha * cross_entropy + ~right * (1 - self.alpha) * from_uniform
         return (each * known[:, None]).sum() / known.sum().clamp(min=1)
 
-    # All else is the other objective's.
+    # For everything else, ask the other objective.
 
     @property
     def gradients(self) -> GradientFlow:  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Every layer learns from the mean of the exits above it."""
+"""Let every layer learn from the mean of the exits above it."""
 
 from torch import Tensor
 
@@ -8,12 +8,13 @@ from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
 
 @ExitObjective.register("gradient_equilibrium")
 class GradientEquilibriumObjective(ExitObjective):
-    """`sum_i L_i`, but each layer gets the mean gradient of the exits above it (Li et al., "Improved
-    Techniques for Training Adaptive Deep Networks", ICCV 2019, arXiv 1908.06294, section 3.1).
+    """Minimise `sum_i L_i`, but give each layer the mean gradient of the exits above it (Li et al.,
+    "Improved Techniques for Training Adaptive Deep Networks", ICCV 2019, arXiv 1908.06294,
+    section 3.1).
 
-    With the sum, the lowest layers would get as many gradients as there are exits, and the highest
-    one. The exits' own weights get all of their gradients. A pooler that all exits share (pooling
-    `first`) gets those of every layer's states.
+    With the sum, the lowest layers would get as many gradients as there are exits, the highest only
+    one. The weights of the exits themselves get all of their gradients. A pooler that all exits
+    share (pooling `first`) gets the gradients of every layer's states.
     """
 
     gradients = GradientFlow.EQUILIBRIUM

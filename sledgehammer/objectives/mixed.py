@@ -1,4 +1,4 @@
-"""First the backbone, then everything."""
+"""Train the backbone first, then everything."""
 
 from torch import Tensor
 
@@ -9,12 +9,12 @@ from sledgehammer.objectives.staged import StagedObjective
 
 @ExitObjective.register("mixed")
 class MixedObjective(StagedObjective):
-    """Fine-tune the backbone with the last exit, then go on with all exits and freeze nothing: first
-    `L_n`, then `sum_i L_i` (Kubaty et al., "How to Train Your Multi-Exit Model?", arXiv 2407.14320).
+    """Fine-tune the backbone with the last exit, then go on with all exits and freeze nothing.
 
-    The lower exits begin on a backbone that has learned the task, and may still change it. The
-    schedule of the learning rate starts anew in the second stage, if it is
-    `sledgehammer_slanted_triangular`.
+    First `L_n`, then `sum_i L_i` (Kubaty et al., "How to Train Your Multi-Exit Model?",
+    arXiv 2407.14320). The lower exits begin on a backbone that has learned the task, and may still
+    change it. A learning rate that `sledgehammer_slanted_triangular` schedules starts anew in the
+    second stage.
     """
 
     later_gradients = GradientFlow.ALL

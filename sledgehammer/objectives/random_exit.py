@@ -1,4 +1,4 @@
-"""One exit learns at a time."""
+"""Train one exit at a time."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
 
 @ExitObjective.register("random_exit")
 class RandomExitObjective(ExitObjective):
-    """One exit, drawn anew for each batch, learns (the code of Schwartz et al. 2020).
+    """Train one exit, drawn anew for each batch, as the code of Schwartz et al. 2020 does.
 
     In validation the loss is that of `joint`. For distributed training set
     `find_unused_parameters: true` in the `ddp_accelerator`: layers above the drawn exit get no

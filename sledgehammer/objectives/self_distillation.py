@@ -1,4 +1,4 @@
-"""The last exit teaches the others."""
+"""Let the last exit teach the others."""
 
 from torch import Tensor
 
@@ -8,13 +8,12 @@ from sledgehammer.objectives.staged import StagedObjective
 
 @ExitObjective.register("self_distillation")
 class SelfDistillationObjective(StagedObjective):
-    """Fine-tune backbone and last exit, then freeze both, and the other exits learn what the last
-    one says: first `L_n`, then `sum_{i<n} KL(p_i || p_n)` (Liu et al., "FastBERT", ACL 2020,
-    sections 3.2.2 and 3.2.3).
+    """Fine-tune backbone and last exit, then freeze both and teach the other exits what it says.
 
-    The second stage needs no labels: rows without one (reader `sledgehammer_unlabelled`) take part
-    in it, and in nothing else. The original's exits have a layer of attention of their own; ours
-    are light.
+    First `L_n`, then `sum_{i<n} KL(p_i || p_n)` (Liu et al., "FastBERT", ACL 2020, sections 3.2.2
+    and 3.2.3). The second stage needs no labels: rows without one (reader
+    `sledgehammer_unlabelled`) take part in it, and in nothing else. The original's exits each have
+    a layer of attention; ours are light.
     """
 
     def second_loss(self, batch: ExitBatch) -> Tensor:

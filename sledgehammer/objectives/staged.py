@@ -1,4 +1,4 @@
-"""Objectives that train the backbone first and the exits then."""
+"""Train the backbone first, and then the exits: the base of objectives with two stages."""
 
 import math
 from typing import List, Optional
@@ -11,28 +11,29 @@ from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
 
 
 class StagedObjective(ExitObjective):
-    """Fine-tunes the backbone with the last exit, and then trains the other exits.
+    """Fine-tune the backbone with the last exit, and then train the other exits.
 
     In the second stage backbone and last exit are frozen, unless a subclass says otherwise.
 
-    In a run of 4 epochs and `first_stage` 0.5 the first two epochs are the first stage. It ends
-    sooner if validation has not improved for the trainer's `patience`. For distributed training set
-    `find_unused_parameters: true`: each stage leaves weights without a gradient.
+    In a run of 4 epochs with a `first_stage` of 0.5, the first two epochs are the first stage. It
+    ends sooner if validation has not improved for the trainer's `patience`. For distributed
+    training set `find_unused_parameters: true`: each stage leaves weights without a gradient.
 
     # Parameters
 
     first_stage : `float`, optional (default = `0.5`)
-        The share of the epochs, in (0, 1). At least one epoch must be left for the second stage.
+        The first stage's share of the epochs, in (0, 1). At least one epoch must be left for the
+        second stage.
 
     # Raises
 
-    `ConfigurationError` for another value; in training, for a model with one exit, and without
-    `sledgehammer_objective` among the trainer's callbacks; when a run begins, if no epoch of it is
-    in the second stage.
+    `ConfigurationError` for another value; when a run begins, if it has no epoch for the second
+    stage; in training, for a model with one exit, or if `sledgehammer_objective` is not among the
+    trainer's callbacks.
     """
 
     later_gradients = GradientFlow.LOWER_EXITS
-    """How far the loss of an exit reaches down in the second stage."""
+    """How far down the loss of an exit reaches in the second stage."""
 
     def __init__(self, first_stage: float = 0.5) -> None:
         if not 0 < first_stage < 1:
@@ -49,14 +50,14 @@ class StagedObjective(ExitObjective):
             f"with first_stage {self.first_stage:g} no epoch of {epochs} is in the second stage, in "
             "which the lower exits learn: train for more epochs"
         )
-        # Rounded down, so that the value, when given, is small enough.
+        # Rounded down, so that the value that we suggest is small enough.
         largest = math.floor(latest * 100) / 100
         raise ConfigurationError(
             f"{problem}, or give a first_stage of at most {largest:g}" if largest else problem
         )
 
     def stage_epochs(self, epochs: int) -> List[int]:
-        # By the same comparison as in `begin_epoch`, so that rounding makes no difference.
+        # The same comparison as in `begin_epoch`, so that rounding makes no difference.
         first = sum(done / epochs < self.first_stage for done in range(epochs))
         return [first, epochs - first]
 
@@ -102,5 +103,5 @@ class StagedObjective(ExitObjective):
             raise ConfigurationError("an objective with stages needs a second exit to train")
 
     def second_loss(self, batch: ExitBatch) -> Tensor:
-        """Return the loss of the second stage, without gradients for what is frozen then."""
+        """Return the loss of the second stage, without gradients for what is then frozen."""
         raise NotImplementedError

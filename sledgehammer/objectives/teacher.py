@@ -1,4 +1,4 @@
-"""What a trained model says of all rows of a training run, read once and kept beside the run."""
+"""Record once what a trained model says of all rows of a training run, and keep it with the run."""
 
 import hashlib
 import tarfile
@@ -21,27 +21,27 @@ from sledgehammer.objectives.base import ReadRow, TrainingRun
 from sledgehammer.support.files import replacing
 
 FILE = "teacher_outputs.npz"
-"""The outputs' name in the folder of a run."""
+"""The name of the file of outputs in the folder of a run."""
 
 READ_TOGETHER = 4096
-"""Rows of which those of about the same length share a batch."""
+"""How many rows are sorted by length before they are divided into batches."""
 
 BATCH = 64
 
 
 class TeacherOutputs(NamedTuple):
-    """A teacher's calibrated predictions.
+    """Hold a teacher's calibrated predictions.
 
     # Parameters
 
     source : `str`
         A digest of the teacher and of the labels' order.
     exit_layers : `List[int]`
-        The teacher's.
+        The teacher's layers with an exit.
     full_layers : `int`
-        The layers of its full model.
+        The layers of the teacher's full model.
     fingerprints : `Tensor`
-        Shape (rows,), int64, increasing: of the student's word pieces.
+        Shape (rows,), int64, increasing: fingerprints of the student's word pieces.
     log_probs : `Tensor`
         Shape (rows, the teacher's exits, labels), float32; the labels in the student's order.
     """
@@ -59,18 +59,19 @@ class TeacherOutputs(NamedTuple):
 
         `ConfigurationError` if it has not read one of the rows.
         """
-        wanted = row_hashes(tokens)
-        found = torch.searchsorted(self.fingerprints, wanted).clamp(max=len(self.fingerprints) - 1)
-        if not torch.equal(self.fingerprints[found], wanted):
+        hashes = row_hashes(tokens)
+        last = len(self.fingerprints) - 1
+        positions = torch.searchsorted(self.fingerprints, hashes).clamp(max=last)
+        if not torch.equal(self.fingerprints[positions], hashes):
             raise ConfigurationError(
                 "the teacher has not read a row of this batch: it reads those of the run's data "
                 f"paths when training begins, and keeps its answers in {FILE}; delete that file if "
                 "it is of other data"
             )
-        return self.log_probs[found]
+        return self.log_probs[positions]
 
     def save(self, file: Path) -> None:
-        """Write them; whole, or not at all."""
+        """Write the outputs to a file, which appears only once it is complete."""
         with replacing(file) as partial, open(partial, "wb") as stream:
             np.savez(
                 stream,
@@ -83,6 +84,7 @@ class TeacherOutputs(NamedTuple):
 
     @staticmethod
     def load(file: Path) -> "TeacherOutputs":
+        """Read what `save` wrote."""
         with np.load(file, allow_pickle=False) as arrays:
             return TeacherOutputs(
                 str(arrays["source"]),
@@ -94,12 +96,12 @@ class TeacherOutputs(NamedTuple):
 
 
 def outputs_for(teacher: str, run: TrainingRun) -> TeacherOutputs:
-    """Let a teacher read all rows of a run, or take what it said when the run began before.
+    """Let a teacher read all rows of a run, or return what it said when the run first began.
 
     # Parameters
 
     teacher : `str`
-        An archive; its tokenizer, its depth and its exits are its own.
+        An archive, which may have any tokenizer, depth and exits.
 
     # Raises
 
@@ -116,7 +118,7 @@ def outputs_for(teacher: str, run: TrainingRun) -> TeacherOutputs:
 
 
 def _kept(file: Path) -> Optional[TeacherOutputs]:
-    """What the file holds; `None` if it is not there, or damaged: then the teacher reads again."""
+    """Return what the file holds; `None` if it is missing or damaged: the teacher reads again."""
     try:
         return TeacherOutputs.load(file) if file.is_file() else None
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
@@ -167,18 +169,21 @@ def _read(teacher: str, source: str, run: TrainingRun) -> TeacherOutputs:
 def _predictions(
     model: Any, reader: Any, rows: Sequence[ReadRow], device: torch.device
 ) -> Iterator[Tuple[ReadRow, Tensor]]:
-    """Each row with the logarithms of what the network's exits say, the lexical exit's logits mixed
-    in where the teacher has one: (exits, labels), on the CPU."""
+    """Yield each row with the log-probabilities of the network's exits: (exits, labels), on CPU.
+
+    Where the teacher has a lexical exit, its logits are mixed in.
+    """
     encoded = reader.encode([row.texts for row in rows])
     order = sorted(range(len(rows)), key=lambda i: len(encoded[i]["input_ids"]))
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
         tokens = reader.tensors([encoded[i] for i in chosen])
         with torch.no_grad():
-            found = model.runner.run_all_exits({n: t.to(device) for n, t in tokens.items()})
+            outputs = model.runner.run_all_exits({n: t.to(device) for n, t in tokens.items()})
             if model.lexical is not None:
-                found = model.with_lexical(found, reader.pieces([rows[i].texts for i in chosen]))
-            scaled = model.scaled(found.logits)[:, -len(model.network_layers) :]
+                pieces = reader.pieces([rows[i].texts for i in chosen])
+                outputs = model.with_lexical(outputs, pieces)
+            scaled = model.scaled(outputs.logits)[:, -len(model.network_layers) :]
         yield from zip((rows[i] for i in chosen), torch.log_softmax(scaled, dim=-1).cpu())
 
 

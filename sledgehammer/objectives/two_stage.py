@@ -1,4 +1,4 @@
-"""First the backbone, then the exits."""
+"""Train the backbone first, then the exits on the frozen backbone."""
 
 from torch import Tensor
 
@@ -8,12 +8,12 @@ from sledgehammer.objectives.staged import StagedObjective
 
 @ExitObjective.register("two_stage")
 class TwoStageObjective(StagedObjective):
-    """Fine-tune backbone and last exit, then freeze both and train the others on the labels: first
-    `L_n`, then `sum_{i<n} L_i` (Xin et al., "DeeBERT", ACL 2020, section 3.2).
+    """Fine-tune backbone and last exit, then freeze both and train the other exits on the labels.
 
-    The full model is as good as the standard baseline by construction; the lower exits have to live
-    with states that were not made for them. The schedule of the learning rate starts anew in the
-    second stage, as the original's does, if it is `sledgehammer_slanted_triangular`.
+    First `L_n`, then `sum_{i<n} L_i` (Xin et al., "DeeBERT", ACL 2020, section 3.2). The full model
+    is as good as the standard baseline by construction; the lower exits have to live with states
+    that were not made for them. A learning rate that `sledgehammer_slanted_triangular` schedules
+    starts anew in the second stage, as the original's does.
     """
 
     def second_loss(self, batch: ExitBatch) -> Tensor:

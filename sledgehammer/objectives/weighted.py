@@ -1,4 +1,4 @@
-"""Deeper exits count more."""
+"""Let deeper exits count more."""
 
 from torch import Tensor
 
@@ -7,11 +7,11 @@ from sledgehammer.objectives.base import ExitBatch, ExitObjective, exit_losses
 
 @ExitObjective.register("weighted")
 class WeightedObjective(ExitObjective):
-    """`sum_i d_i L_i / sum_i d_i`, d_i the layers run at exit i (Zhou et al., "BERT Loses Patience",
-    NeurIPS 2020, section 3.3).
+    """Minimise `sum_i d_i L_i / sum_i d_i`, d_i the layers run at exit i (Zhou et al., "BERT Loses
+    Patience", NeurIPS 2020, section 3.3).
 
-    There each layer has an exit, so that d_i is the exit's number; where only some layers have one,
-    the depth is what their weights stand for: the share of the compute that an exit has seen.
+    In the original every layer has an exit, and d_i is the exit's number. Where only some layers
+    have one, depth keeps that number's meaning: the share of the compute that an exit has used.
     """
 
     def loss(self, batch: ExitBatch) -> Tensor:

@@ -1,6 +1,6 @@
-"""When to stop: exit policies. Free of AllenNLP and torch, since exported engines need them.
+"""Decide when to stop: exit policies, without AllenNLP or torch, as exported engines need them.
 
-A policy is a file here and a test module; importing it makes it known.
+Each policy is one file here and one test module; importing it makes it known.
 """
 
 from sledgehammer.policies.base import ExitPolicy

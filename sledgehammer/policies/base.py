@@ -1,4 +1,4 @@
-"""What all exit policies share. It needs numpy alone, as exported engines do."""
+"""Define what all exit policies share. It needs numpy alone, as exported engines do."""
 
 from typing import (
     Any,
@@ -27,21 +27,21 @@ Registered = TypeVar("Registered", bound=Type["ExitPolicy"])
 
 
 class ExitPolicy(Configurable):
-    """Decides for each row whether the exit just computed answers it.
+    """Decide for each row whether the exit just computed answers it.
 
     A decision is made per row and from that row alone, so that it is the same in every batch.
     The last exit always answers; a policy is not asked there.
 
-    A policy is a class with a name, its `settings`, the name of the one that a trade-off `sweeps`,
-    and `stops`. All take the swept setting as their one positional argument, the others by name,
-    and beside their own:
+    A policy is a class with a name, its `settings`, the name of the setting that a trade-off
+    `sweeps`, and `stops`. The swept setting is its only positional argument; all others are given
+    by name. Beside its own settings, every policy takes:
 
     # Parameters
 
     max_exit_layer : `int`, optional
-        No row runs beyond this layer, counted from 0: those that get so far are answered by the
+        No row runs beyond this layer, counted from 0: rows that get so far are answered by the
         highest exit at or below it. -1 is the lexical exit, before the first layer, in models
-        that have it.
+        that have one.
 
     # Raises
 
@@ -49,7 +49,7 @@ class ExitPolicy(Configurable):
     """
 
     needs: ClassVar[Tuple[str, ...]] = ()
-    """The learned signals that it looks at."""
+    """The learned signals that the policy looks at."""
 
     max_exit_layer: Optional[int]
 
@@ -59,11 +59,11 @@ class ExitPolicy(Configurable):
 
     @classmethod
     def register(cls, name: str, exist_ok: bool = False) -> Callable[[Registered], Registered]:
-        """A decorator that makes a policy known under a name.
+        """Return a decorator that makes a policy known under a name.
 
         # Raises
 
-        `ValueError` if the name is another policy's, unless `exist_ok`.
+        `ValueError` if another policy has the name, unless `exist_ok`.
         """
 
         def add(policy: Registered) -> Registered:
@@ -77,7 +77,7 @@ class ExitPolicy(Configurable):
 
     @classmethod
     def by_name(cls, name: str) -> Type["ExitPolicy"]:
-        """The policy of a name.
+        """Return the policy class of that name.
 
         # Raises
 
@@ -85,31 +85,31 @@ class ExitPolicy(Configurable):
         """
         if name not in ExitPolicy._registry:
             raise ValueError(
-                f"there is no policy {name!r}; there are {', '.join(cls.list_available())} (a "
-                "policy of your own must be imported first)"
+                f"there is no policy {name!r}; there are {', '.join(cls.list_available())} (import "
+                "a policy of your own first)"
             )
         return ExitPolicy._registry[name]
 
     @classmethod
     def list_available(cls) -> List[str]:
-        """The names of all policies, in order."""
+        """Return the names of all policies, in alphabetical order."""
         return sorted(ExitPolicy._registry)
 
     @staticmethod
     def make(config: Mapping[str, Any]) -> "ExitPolicy":
-        """The policy of a config such as `{"type": "patience", "patience": 3}`.
+        """Return the policy that a config describes, such as `{"type": "patience", "patience": 3}`.
 
         # Raises
 
-        `ValueError` for a type or setting that there is not, or a bad value.
+        `ValueError` for an unknown type or setting, or an invalid value.
         """
         values = dict(config)
         return ExitPolicy.by_name(values.pop("type", "confidence"))(**values)
 
     def config(self) -> Dict[str, Any]:
-        """What `make` makes the same policy of."""
-        own = {name: value for name, value in self._own().items() if value is not None}
-        return {"type": self.name, **own}
+        """Return the config from which `make` makes the same policy."""
+        values = {n: value for n, value in self._current_values().items() if value is not None}
+        return {"type": self.name, **values}
 
     # ---- the model
 
@@ -118,7 +118,7 @@ class ExitPolicy(Configurable):
 
         # Raises
 
-        `ValueError` if the model lacks a signal, or no exit of it is within a setting's limits.
+        `ValueError` if the model lacks a signal, or none of its exits is within a setting's limits.
         """
         missing = [name for name in self.needs if name not in exits.signals]
         if missing:
@@ -142,33 +142,33 @@ class ExitPolicy(Configurable):
             )
 
     def unready(self) -> Optional[str]:
-        """What must be done to the model before the policy can decide, if anything."""
+        """Return what must be done to the model before the policy can decide, if anything."""
         return None
 
     @property
     def layers(self) -> Sequence[int]:
-        """Those of the model's exits."""
+        """Return the layers of the model's exits."""
         assert self.exits is not None, _UNBOUND
         return self.exits.layers
 
     # ---- decisions
 
     def never(self, settings: RowSettings) -> Decision:
-        """Where the swept setting says that nothing stops early."""
+        """Return where the swept setting says that nothing stops early."""
         assert self.exits is not None, _UNBOUND
         value = settings[self.sweeps]
         return value >= self._full if self._rises else value <= self._full
 
     def stops(self, evidence: Evidence, settings: RowSettings) -> Decision:
-        """Which rows the policy would stop here.
+        """Return which rows the policy would stop here.
 
-        What is common to all policies is not its business: the last exit, the cap, and the value
-        at which nothing stops early.
+        What all policies have in common, `decide` adds: the last exit, the cap, and the value at
+        which nothing stops early.
         """
         raise NotImplementedError
 
     def decide(self, evidence: Evidence, settings: RowSettings) -> Decision:
-        """Which rows stop at the exit just computed, which is not the last one.
+        """Return which rows stop at the exit just computed, which is not the last one.
 
         # Parameters
 
@@ -188,13 +188,14 @@ class ExitPolicy(Configurable):
     def plan(
         self, rows: int, signals: Mapping[str, ndarray], settings: RowSettings
     ) -> Optional[ndarray]:
-        """The exits that answer, if they are known before any is computed.
+        """Return the exits that answer, if they are known before any is computed.
 
         # Parameters
 
         rows : `int`
+            How many rows there are.
         signals : `Mapping[str, ndarray]`
-            Those that the embeddings give.
+            The signals that follow from the embeddings alone.
 
         # Returns
 
@@ -206,11 +207,11 @@ class ExitPolicy(Configurable):
         return np.broadcast_to(self.highest(settings), (rows,))
 
     def highest(self, settings: RowSettings) -> ndarray:
-        """The position of the highest exit that the cap allows: () or (rows,)."""
+        """Return the position of the highest exit that the cap allows: () or (rows,)."""
         return np.searchsorted(self.layers, settings["max_exit_layer"], side="right") - 1
 
     def replay(self, evidence: Evidence, settings: Optional[RowSettings] = None) -> ndarray:
-        """The exit that would answer each row, given what all exits say: positions, (rows,)."""
+        """Return the position of the exit that would answer each row, from all exits: (rows,)."""
         settings = self.values if settings is None else settings
         rows, exits, _ = evidence.probs.shape
         answered_by = np.full(rows, exits - 1)
@@ -228,28 +229,28 @@ class ExitPolicy(Configurable):
     # ---- the curve
 
     def grid(self, labels: int) -> List[float]:
-        """Values of the swept setting that show the whole curve, whatever the data.
+        """Return values of the swept setting that show the whole curve, whatever the data.
 
         The fastest comes first, the full model last.
         """
         raise NotImplementedError
 
     def distinct(self, evidence: Evidence) -> List[float]:
-        """Every value of the swept setting at which an answer changes, in the order of `grid`.
+        """Return every value of the swept setting at which an answer changes.
 
-        A policy that can't tell gives its grid.
+        They come in the order of `grid`; a policy that can't tell returns its grid.
 
         # Parameters
 
         evidence : `Evidence`
-            Of all exits.
+            What all exits say of the rows.
         """
         return self.grid(evidence.probs.shape[2])
 
     def in_stream(self) -> "ExitPolicy":
         """Return the policy that decides for the rows of one stream.
 
-        It is this one, unless what a row may cost depends on the rows before it: then it is one with
-        a memory, which must be asked about every row, at every exit that the row reaches.
+        That is this policy, unless what a row may cost depends on the rows before it: then it is a
+        policy with a memory, which must be asked about every row at every exit that it reaches.
         """
         return self

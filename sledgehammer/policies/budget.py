@@ -1,4 +1,4 @@
-"""Stop so that a stream of texts costs what it may."""
+"""Stop so that texts cost as much as they may, on average."""
 
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
@@ -13,31 +13,31 @@ from sledgehammer.policies.steering import Steering
 
 @ExitPolicy.register("budget")
 class BudgetPolicy(ExitPolicy):
-    """Stop by confidence, at the threshold at which texts cost what they may on average.
+    """Stop by confidence, at the threshold at which texts cost the budget on average.
 
     On calibration data the share s_i(t) of the texts that each exit answers at a threshold t is
     known (`exit_shares`); t is the one with `sum_i s_i(t) cost_i = budget`, between the knots by
     linear interpolation.
 
-    This is all for single predictions, `evaluate` and `tradeoff`. In streams (`predict`, and
+    Single predictions, `evaluate` and `tradeoff` use that threshold. In streams (`predict`, and
     `Engine.stream`) the threshold is steered, from exit to exit of each batch (see `Steering`), so
-    that the mean over the stream is the budget also when the texts become harder or easier than the
-    calibration data. A text with another budget than the stream's gets the plain threshold, and does
-    not count for the others.
+    that the mean over the stream stays at the budget even if the texts become harder or easier than
+    the calibration data. A text that asks for another budget than the stream's gets the plain
+    threshold, and does not count towards the stream's mean.
 
     Source: Bapna et al., "Controlling Computation versus Quality for Neural Sequence Models",
-    2020, where one model serves several budgets of compute, which it is trained with. Here the
-    model is any; the budget is one of time, over texts, and kept by a threshold.
+    2020, where one model serves several budgets of compute and is trained with them. Here any model
+    will do; the budget is one of time, taken over texts, and kept by a threshold.
 
     # Parameters
 
     budget : `float`, optional
-        The mean cost of a text: layers, or what `cost` is in. From the cost of the first exit,
-        which always takes that one, to that of the last, which always runs to it. `None` is the
-        latter. In layers, a lexical exit costs 0.
+        The mean cost of a text, in layers or in the unit of `cost`. It lies between the cost of the
+        first exit (all texts stop there) and that of the last (all texts run to it). `None` is the
+        cost of the last. In layers, a lexical exit costs 0.
     cost : `Sequence[float]`, optional
-        What a text costs that an exit answers, one figure an exit, such as measured milliseconds;
-        rising. The layers run if `None`.
+        What a text costs that stops at an exit: one figure an exit, rising, such as measured
+        milliseconds. If `None`, the layers run.
     """
 
     settings = {"budget": SettingRange(default=None, full=np.inf, high=np.inf, optional=True)}
@@ -53,7 +53,7 @@ class BudgetPolicy(ExitPolicy):
 
     @property
     def cost(self) -> List[float]:
-        """What a text costs that an exit answers, one figure an exit."""
+        """Return what a text costs that stops at an exit: one figure an exit."""
         return [layer + 1.0 for layer in self.layers] if self._cost is None else self._cost
 
     @property
@@ -83,35 +83,36 @@ class BudgetPolicy(ExitPolicy):
 
     def bind(self, exits: Exits) -> None:
         super().bind(exits)
-        self._known: Optional[Tuple[Any, float]] = None  # settings, and their threshold
+        self._cached: Optional[Tuple[Any, float]] = None  # settings, and their threshold
 
     def stops(self, evidence: Evidence, settings: RowSettings) -> Decision:
         threshold = self.threshold(settings)
         return (evidence.confidence >= threshold) & (threshold < 1.0)
 
     def threshold(self, settings: RowSettings) -> Values:
-        """The thresholds on confidence that the budgets come to: a number, or (rows,), float32."""
-        given = settings["budget"], settings["max_exit_layer"]
-        if any(isinstance(value, ndarray) for value in given):
+        """Return the confidence thresholds that keep the budgets: a number, or (rows,), float32."""
+        key = settings["budget"], settings["max_exit_layer"]
+        if any(isinstance(value, ndarray) for value in key):
             return self._thresholds(settings)
         # Asked at every exit of every batch, and the answer is the same.
-        known = self._known  # other threads may have other settings
-        if known is None or known[0] != given:
-            known = self._known = given, float(self._thresholds(settings))
-        return known[1]
+        cached = self._cached  # other threads may have other settings
+        if cached is None or cached[0] != key:
+            cached = self._cached = key, float(self._thresholds(settings))
+        return cached[1]
 
     def _thresholds(self, settings: RowSettings) -> ndarray:
         budget, highest = np.broadcast_arrays(settings["budget"], self.highest(settings))
-        found = np.empty(budget.shape, np.float32)
+        thresholds = np.empty(budget.shape, np.float32)
         for position in np.unique(highest):  # a cap makes all that is above it cheaper
-            own = highest == position
-            found[own] = np.interp(budget[own], *self._curve(int(position)))
+            capped_here = highest == position
+            curve = self._curve(int(position))
+            thresholds[capped_here] = np.interp(budget[capped_here], *curve)
         # The lowest confidence of the calibration data is not the lowest there is.
-        found[budget <= single(self.cost[0])] = 0.0
-        return found
+        thresholds[budget <= single(self.cost[0])] = 0.0
+        return thresholds
 
     def _curve(self, highest: int) -> "tuple[ndarray, ndarray]":
-        """Rising mean costs, and the thresholds that have them."""
+        """Return rising mean costs, and the thresholds that have them."""
         if self.exits is None or self.exits.shares is None:
             return np.array([self.cost[-1]]), np.array([1.0])  # then it is the full model
         table = self.exits.shares
@@ -139,7 +140,7 @@ class BudgetPolicy(ExitPolicy):
 
 
 class _SteeredBudget(BudgetPolicy):
-    """Decides for the rows of one stream, in the order in which they run; see `Steering`."""
+    """Decide for the rows of one stream, in the order in which they run; see `Steering`."""
 
     name = "budget"
     steering: Steering

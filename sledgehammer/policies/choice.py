@@ -1,4 +1,4 @@
-"""What a policy's setting was chosen for, and whether that still holds."""
+"""Record what a policy's setting was chosen for, and tell whether that still holds."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, Dict, List, Mapping, Optional, Sequence
@@ -11,7 +11,7 @@ CHOICE = "chosen.json"
 
 @dataclass(frozen=True)
 class Conditions:
-    """What a choice depends on: with other conditions the same setting stops other rows.
+    """Describe what a choice depends on: under other conditions the same setting stops other rows.
 
     # Parameters
 
@@ -22,7 +22,7 @@ class Conditions:
     number_format : `str`
         Such as `float32`, or `onnx int8`.
     weights : `str`
-        A fingerprint of the weights; empty if it is not known.
+        A fingerprint of the weights; empty if unknown.
     mixing : `Sequence[float]`, optional
         How much of a lexical exit's logits each exit adds to its own; empty without one.
     """
@@ -36,22 +36,22 @@ class Conditions:
 
 @dataclass(frozen=True)
 class Choice:
-    """A chosen setting: what for, on what, and under which conditions.
+    """Describe a chosen setting: for what, on which data, and under which conditions it was chosen.
 
     # Parameters
 
     conditions : `Conditions`
     wanted : `Dict[str, float]`
-        What it was to give: `max_accuracy_drop`, `max_inconsistency`, `min_accuracy`,
+        What the user asked for: `max_accuracy_drop`, `max_inconsistency`, `min_accuracy`,
         `min_speedup`.
     rows : `int`
-        How many it was chosen on; their fingerprints are beside it (`seen.threshold`).
+        How many rows it was chosen on; their fingerprints are stored beside it (`seen.threshold`).
     data : `str`
-        Where they were.
+        Path of those rows.
     delta : `float`, optional
-        The risk that was accepted, if `wanted` is guaranteed.
+        The accepted risk that the guarantee fails, if `wanted` is guaranteed.
     each_exit : `bool`, optional (default = `False`)
-        Whether the guarantee is for the texts of each exit.
+        Whether the guarantee holds for the texts of each exit, not only for all texts together.
     """
 
     conditions: Conditions
@@ -80,7 +80,7 @@ class Choice:
             raise ValueError(f"{CHOICE} is damaged: {error}") from error
 
     def problem(self, now: Conditions) -> Optional[str]:
-        """Return what to say if the choice no longer stands under the conditions of now."""
+        """Return what to say if the choice no longer stands under these conditions, else `None`."""
         changes = self._changes(now)
         if not changes:
             return None

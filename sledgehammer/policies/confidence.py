@@ -25,13 +25,14 @@ class ConfidencePolicy(ExitPolicy):
         In [0, 1]. 0.0 always takes the first exit; 1.0 always runs to the last exit, even where
         a confidence rounds to 1.0.
     thresholds : `Sequence[float]`, optional
-        In place of it, one threshold for each exit but the last, lowest exit first. At an exit
-        with 1.0 nothing stops. A text, or a call, with a `threshold` of its own is decided by
-        that one, at all exits.
+        Instead of `threshold`: one threshold for each exit but the last, lowest exit first. At an
+        exit with 1.0 nothing stops. A text, or a call, that brings a `threshold` of its own is
+        decided by that one at all exits.
 
     # Raises
 
-    `ValueError` if both are given, or the thresholds are not as many as the exits less one.
+    `ValueError` if both are given, or `thresholds` does not have one number for each exit but the
+    last.
     """
 
     settings = {"threshold": SettingRange(default=0.9)}
@@ -54,12 +55,12 @@ class ConfidencePolicy(ExitPolicy):
 
     @property
     def thresholds(self) -> Optional[List[float]]:
-        """Those of the exits but the last, if each has its own."""
+        """Return the thresholds of all exits but the last, if each exit has its own."""
         return self._thresholds if self.threshold is None else None
 
     def config(self) -> Dict[str, Any]:
-        own = {} if self.thresholds is None else {"thresholds": list(self.thresholds)}
-        return {**super().config(), **own}
+        each = {} if self.thresholds is None else {"thresholds": list(self.thresholds)}
+        return {**super().config(), **each}
 
     def bind(self, exits: Exits) -> None:
         if self._thresholds is not None and len(self._thresholds) != len(exits.layers) - 1:
@@ -73,7 +74,7 @@ class ConfidencePolicy(ExitPolicy):
         value = settings["threshold"]
         if self._thresholds is None:
             return super().never(settings)
-        # Infinity is no threshold: it stands for those of the exits.
+        # Infinity is no threshold: it stands for the thresholds of the exits.
         return super().never(settings) & (value != np.inf)
 
     def stops(self, evidence: Evidence, settings: RowSettings) -> Decision:
@@ -82,10 +83,10 @@ class ConfidencePolicy(ExitPolicy):
     def _threshold_at(self, position: int, value: Values) -> Values:
         if self._thresholds is None:
             return value
-        own = self._enough[position]
+        enough = self._enough[position]
         if isinstance(value, ndarray):
-            return np.where(value == np.inf, np.float32(own), value)
-        return own if value == np.inf else value
+            return np.where(value == np.inf, np.float32(enough), value)
+        return enough if value == np.inf else value
 
     def grid(self, labels: int) -> List[float]:
         return unit_grid(above=1 / labels)  # no confidence is below

@@ -1,4 +1,4 @@
-"""The settings of a policy: where what users send is checked and becomes numbers to run by."""
+"""Check the settings that users send, once, and turn them into numbers to run by."""
 
 import math
 from typing import Any, ClassVar, Dict, Mapping, Optional
@@ -22,7 +22,7 @@ class Configurable:
     """The setting that a trade-off sweeps."""
 
     exits: Optional[Exits] = None
-    """The model's, once `bind` was called."""
+    """The exits of the model, once `bind` has been called."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -38,26 +38,27 @@ class Configurable:
     def check_within_model(self, name: str, value: Optional[float]) -> None:
         """Raise a `ValueError` if no exit of the model can do what a setting says."""
 
-    def settings_for(self, given: Mapping[str, Any], rows: Optional[int] = None) -> RowSettings:
-        """Check what users send, and return the settings of the row or rows that it is for.
+    def settings_for(self, requested: Mapping[str, Any], rows: Optional[int] = None) -> RowSettings:
+        """Check what a user sent, and return the settings of the row or rows that it is for.
 
         # Parameters
 
-        given : `Mapping[str, Any]`
-            By name; what is not in it is the policy's own. `RowSettings` are returned as they are.
+        requested : `Mapping[str, Any]`
+            By name; the policy's own values stand for those left out. `RowSettings` are returned as
+            they are.
         rows : `int`, optional
-            A value may also be a sequence, one number for each of so many rows. If `None`, it is
-            one number.
+            How many rows the settings are for: a value may then also be a sequence, with one number
+            a row. If `None`, each value is one number.
 
         # Raises
 
         `ValueError` for an unknown setting, an invalid value, or too few or too many of them.
         """
-        if isinstance(given, RowSettings):
-            return given
-        self._check_names(given)
+        if isinstance(requested, RowSettings):
+            return requested
+        self._check_names(requested)
         checked: Dict[str, Any] = {}
-        for name, value in given.items():
+        for name, value in requested.items():
             is_array = isinstance(value, ndarray) and value.ndim > 0
             if rows is None or not (is_array or isinstance(value, (list, tuple))):
                 checked[name] = self._checked(name, value)
@@ -65,10 +66,10 @@ class Configurable:
                 raise ValueError(f"{len(value)} values of {name} for {rows} texts")
             else:
                 checked[name] = [self._checked(name, one) for one in value]
-        return RowSettings({**self._own(), **checked})
+        return RowSettings({**self._current_values(), **checked})
 
-    def _check_names(self, given: Mapping[str, Any]) -> None:
-        for name in given:
+    def _check_names(self, requested: Mapping[str, Any]) -> None:
+        for name in requested:
             if name not in self.settings:
                 raise ValueError(
                     f"the policy {self.name!r} has no setting {name!r}; it has "
@@ -81,24 +82,24 @@ class Configurable:
             self.check_within_model(name, checked)
         return checked
 
-    def _own(self) -> Dict[str, Optional[float]]:
+    def _current_values(self) -> Dict[str, Optional[float]]:
         return {name: getattr(self, name) for name in self.settings}
 
-    def change(self, given: Mapping[str, Any]) -> None:
-        """Make settings the policy's own.
+    def change(self, requested: Mapping[str, Any]) -> None:
+        """Change settings of the policy itself.
 
         # Raises
 
         `ValueError` for an unknown setting or an invalid value; then none is changed.
         """
-        self._check_names(given)
-        checked = {name: self._checked(name, value) for name, value in given.items()}
+        self._check_names(requested)
+        checked = {name: self._checked(name, value) for name, value in requested.items()}
         for name, value in checked.items():
             setattr(self, name, value)
 
     @property
     def swept(self) -> Any:
-        """The setting that a trade-off sweeps."""
+        """Return the value of the setting that a trade-off sweeps."""
         return getattr(self, self.sweeps)
 
     @swept.setter
@@ -107,10 +108,10 @@ class Configurable:
 
     @property
     def full(self) -> float:
-        """The value of the swept setting at which nothing stops early."""
+        """Return the value of the swept setting at which nothing stops early."""
         return self.settings[self.sweeps].full
 
     @property
     def values(self) -> RowSettings:
-        """The policy's own settings, for any number of rows."""
-        return RowSettings(self._own())
+        """Return the policy's own settings, for any number of rows."""
+        return RowSettings(self._current_values())

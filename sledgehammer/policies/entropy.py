@@ -19,13 +19,13 @@ class EntropyPolicy(ExitPolicy):
     `-sum_k p_k ln p_k < entropy`, with the probabilities p of one exit, (labels,).
 
     Source: Xin et al., "DeeBERT: Dynamic Early Exiting for Accelerating BERT Inference", ACL
-    2020. There the probabilities are as they were trained; here they are calibrated,
-    as those of every policy, so that one threshold means the same at all exits.
+    2020. There the probabilities are used as trained; here they are calibrated, as for every
+    policy, so that one threshold means the same at all exits.
 
     # Parameters
 
     entropy : `float`, optional (default = `0.3`)
-        In nats, at least 0. 0.0 always runs to the last exit; what is above the logarithm of the
+        In nats, at least 0. 0.0 always runs to the last exit; a value above the logarithm of the
         number of labels always takes the first exit.
     """
 
@@ -43,12 +43,12 @@ class EntropyPolicy(ExitPolicy):
         return [round(v, 6) for v in (*(step * i for i in range(101, 0, -1)), *small)] + [0.0]
 
     def distinct(self, evidence: Evidence) -> List[float]:
-        found = nats(evidence.probs[:, :-1]).ravel()
-        # Not reached by equality: the next number is the first at which a row stops.
-        return between(self.grid(evidence.probs.shape[2])[0], np.nextafter(found, np.inf), 0.0)
+        entropies = nats(evidence.probs[:, :-1]).ravel()
+        # Equal is not below: the next larger number is the first at which a row stops.
+        return between(self.grid(evidence.probs.shape[2])[0], np.nextafter(entropies, np.inf), 0.0)
 
 
 def nats(probs: ndarray) -> ndarray:
-    """Entropy in nats: (..., labels) -> (...)."""
-    # The smallest number stands in for 0, of which there is no logarithm; times 0 it is nothing.
+    """Return the entropy in nats: (..., labels) -> (...)."""
+    # The smallest number stands in for 0, which has no logarithm; multiplied by 0 it vanishes.
     return -(probs * np.log(np.maximum(probs, np.finfo(probs.dtype).tiny))).sum(axis=-1)

@@ -14,16 +14,16 @@ from sledgehammer.policies.settings import RowSettings, SettingRange
 class LearnedHaltingPolicy(ExitPolicy):
     """Stop at the first exit whose answer is predicted to be right with enough certainty.
 
-    `u_i >= threshold`, with the signal `certainty`, `u_i = sigmoid(w_i h_i + b_i)` of an exit's
-    mixed state h, one number a row and exit, trained beside the exits to tell their right answers
-    from their wrong ones.
+    `u_i >= threshold`, where `u_i = sigmoid(w_i h_i + b_i)` is the signal `certainty`, computed
+    from the exit's mixed state h: one number a row and exit, trained beside the exits to tell their
+    right answers from their wrong ones.
 
     Sources: Xin et al., "BERxiT: Early Exiting for BERT with Better Fine-Tuning and Extension to
     Regression", EACL 2021 (learning to exit); Elbayad et al., "Depth-Adaptive
     Transformer", ICLR 2020, section 3.2 (geometric-like halting). BERxiT shares one head among
-    all layers; here each exit has its own. Elbayad et al. decide token by token of an output
-    sequence; here there is one decision a text and exit, and where they multiply the chances of
-    not halting into a distribution over depths, the threshold is on each exit's own number.
+    all layers; here each exit has its own. Elbayad et al. decide for each token of an output
+    sequence and multiply the chances of not halting into a distribution over depths; here each
+    exit makes one decision about the whole text, by a threshold on its own number.
 
     # Parameters
 

@@ -15,13 +15,13 @@ from sledgehammer.policies.settings import RowSettings, SettingRange
 
 @ExitPolicy.register("normalized_entropy")
 class NormalizedEntropyPolicy(ExitPolicy):
-    """Stop at the first exit whose uncertainty is at most the speed that is asked for.
+    """Stop at the first exit whose uncertainty is at most the `speed` that the user asks for.
 
     `-sum_k p_k ln p_k / ln(labels) <= speed`, with the probabilities p of one exit, (labels,).
 
     Source: Liu et al., "FastBERT: a Self-distilling BERT with Adaptive Inference Time", ACL 2020,
-    sections 3.3 and 4. There an uncertainty must be below the speed; here it may reach it, so
-    that 1.0 is the first exit for the evenest distribution too, and 0.0 is the full model by
+    sections 3.3 and 4. There the uncertainty must be below the speed; here it may equal it, so
+    that 1.0 takes the first exit even for a uniform distribution, and 0.0 is the full model by
     definition. The probabilities are calibrated, which FastBERT's are not.
 
     # Parameters
@@ -45,7 +45,7 @@ class NormalizedEntropyPolicy(ExitPolicy):
 
 
 def uncertainty(probs: ndarray) -> ndarray:
-    """Entropy as a share of the largest there is, in [0, 1]: (..., labels) -> (...)."""
+    """Return the entropy as a share of the largest possible, in [0, 1]: (..., labels) -> (...)."""
     labels = probs.shape[-1]
     if labels == 1:
         return np.zeros(probs.shape[:-1], probs.dtype)

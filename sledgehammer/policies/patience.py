@@ -12,22 +12,22 @@ from sledgehammer.policies.settings import RowSettings, SettingRange
 
 @ExitPolicy.register("patience")
 class PatiencePolicy(ExitPolicy):
-    """Stop when so many exits in a row have said what the one before them said.
+    """Stop when `patience` exits in a row have each agreed with the exit before.
 
-    A row's counter is 0 at the first exit. At each exit after it, it grows by one if the most
-    probable label is that of the exit before, else it is 0 again. The row stops where the
-    counter reaches `patience`: with 2, at the third exit at the earliest, if all three agree. A
-    lexical exit counts as any other.
+    A row's counter is 0 at the first exit. At each later exit it grows by one if the most probable
+    label is that of the exit before, otherwise it goes back to 0. The row stops where the counter
+    reaches `patience`: with 2, at the third exit at the earliest, if all three agree. A lexical
+    exit counts like any other.
 
     Source: Zhou et al., "BERT Loses Patience: Fast and Robust Inference with Early Exit",
-    NeurIPS 2020, for classification. As there; their code takes a patience of 0 for
-    "off", where here it is the end of the curve.
+    NeurIPS 2020, for classification. The rule is theirs; their code takes a patience of 0 for
+    "off", here it always takes the first exit.
 
     # Parameters
 
     patience : `int`, optional (default = `2`)
-        At least 0. 0 always takes the first exit; as many as there are exits, or more, always
-        runs to the last exit.
+        At least 0. 0 always takes the first exit; the number of exits, or more, always runs to the
+        last exit.
     """
 
     settings = {"patience": SettingRange(default=2, full=np.inf, high=np.inf, whole=True)}
@@ -46,6 +46,9 @@ class PatiencePolicy(ExitPolicy):
 
 
 def agreeing(predicted: ndarray) -> ndarray:
-    """How many exits, up to the last, agree with the one before: (rows, exits) -> (rows,)."""
+    """Return how many exits, up to the last, agree with the one before.
+
+    (rows, exits) -> (rows,)
+    """
     same = predicted[:, :0:-1] == predicted[:, -2::-1]  # the last pair first
     return np.logical_and.accumulate(same, axis=1).sum(axis=1)

@@ -13,16 +13,16 @@ from sledgehammer.policies.settings import RowSettings, SettingRange
 
 @ExitPolicy.register("patience_confidence")
 class PatienceConfidencePolicy(ExitPolicy):
-    """Stop when so many exits in a row are confident, whatever each of them says.
+    """Stop when `patience` exits in a row are confident, even if they answer differently.
 
     A row's counter grows by one at an exit with `max_k p_k >= threshold`, p being its
-    probabilities, (labels,), and is 0 again at any other. The row stops where the counter reaches
-    `patience`: with 2, at the second exit at the earliest.
+    probabilities, (labels,), and goes back to 0 at any other. The row stops where the counter
+    reaches `patience`: with 2, at the second exit at the earliest.
 
     Source: Zhang et al., "PCEE-BERT: Accelerating BERT Inference via Patient and Confident Early
-    Exiting", Findings of NAACL 2022. There an exit is confident if its entropy is
-    small; here by the threshold on the calibrated confidence that `confidence` has, so that the
-    two compare at `patience` 1, where they are the same.
+    Exiting", Findings of NAACL 2022. There an exit is confident if its entropy is small; here, if
+    its calibrated confidence reaches the threshold, as in the policy `confidence`, which this one
+    equals at `patience` 1.
 
     # Parameters
 

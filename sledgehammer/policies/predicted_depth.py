@@ -16,19 +16,19 @@ class PredictedDepthPolicy(ExitPolicy):
     """Stop at the exit that is predicted, from the embeddings alone, to be deep enough.
 
     That is the first exit i with `sum_{j <= i} q_j >= coverage`: q, (exits,), is the signal
-    `depth`, a distribution over the exits from the mean of the embedding layer's output, trained
-    on the depth that a text turned out to need. The exits below it are not computed (in exported
-    models they are, being parts of the graphs, and nobody looks at them).
+    `depth`, a distribution over the exits. A classifier on the mean of the embedding layer's output
+    predicts it, and was trained on the depth that texts turned out to need. The exits below it are
+    not computed (in exported models they are, as parts of the graphs, and are ignored).
 
-    A lexical exit has no share in the distribution: only a coverage of 0.0, or the cap, stops there.
+    A lexical exit has no share in the distribution: rows stop there only with a coverage of 0.0, or
+    by the cap.
 
     Sources: Elbayad et al., "Depth-Adaptive Transformer", ICLR 2020, section 3.1 (multinomial:
     the depth of a sequence from its first states, trained on oracle depths); Dabre et al.,
     "Balancing Cost and Benefit with Tied-Multi Transformers", 2020; Liu et al., "Explicitly
     Modeling Adaptive Depths for Transformer", 2020. These choose depths of an encoder or decoder
-    in translation; here it is the exit that classifies a text. They take the most probable depth;
-    the coverage makes a whole curve of it: an error to the short side costs accuracy, one to the
-    long side only time.
+    in translation; here the exit that classifies a text. They take the most probable depth; the
+    coverage turns that into a whole curve: too shallow costs accuracy, too deep only time.
 
     # Parameters
 

@@ -1,4 +1,4 @@
-"""The run-time settings of a policy: their ranges, and the checked values by which rows run."""
+"""Hold the run-time settings of a policy: their ranges, and the checked values that rows run by."""
 
 import math
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ Values = Union[float, ndarray]
 """A number for all rows, or one a row: (rows,), float32."""
 
 Decision = Union[bool, ndarray]
-"""Whether to stop, for all rows, or one answer a row: (rows,), bool."""
+"""Whether to stop: one answer for all rows, or one a row: (rows,), bool."""
 
 _BEYOND = 10**9
-"""What is larger is no different, but for being too large a number for an array."""
+"""Larger numbers, which might not fit into an array, are cut to this one; it acts the same."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class SettingRange:
 
     default : `Optional[float]`
     full : `float`, optional (default = `1.0`)
-        The value at which nothing stops early. Only what a policy `sweeps` needs it, and
-        `fastest`.
+        The value at which nothing stops early. Only the setting that a policy `sweeps` needs this
+        and `fastest`.
     fastest : `float`, optional (default = `0.0`)
         A value at which every row stops at the first exit that the policy can take.
     low, high : `float`, optional (default = `0.0`, `1.0`)
@@ -51,7 +51,7 @@ class SettingRange:
 
         # Raises
 
-        `ValueError` if the setting may not have it.
+        `ValueError` if the setting can't have it.
         """
         value = _plain(value)
         if problem := self.problem(value, name):
@@ -86,18 +86,18 @@ class SettingRange:
 class RowSettings(Mapping[str, Values]):
     """Hold the values of all settings of a policy, for the rows that run together.
 
-    `ExitPolicy.settings_for` makes them of what users send and checks it; from there on nothing
-    converts or checks them again. They cannot be changed.
+    `ExitPolicy.settings_for` checks what users send and makes these settings of it; nothing checks
+    or converts them again. They cannot be changed.
 
-    A value that all rows share is a float, and so is that of a lone row, as comparing numbers takes
-    less time than comparing arrays; else it is an array, (rows,), float32. All are numbers of single
-    precision, which is that of the probabilities: Python compares in double precision, arrays of
-    float32 in single, and with these numbers a row is decided alone as it is in a batch.
+    A value that all rows share is a float, and so is the value of a lone row, as numbers compare
+    faster than arrays; otherwise it is an array, (rows,), float32. All values have single
+    precision, like the probabilities: Python compares floats in double precision and arrays of
+    float32 in single, so only then is a row decided alone as it is in a batch.
 
     # Parameters
 
     values : `Mapping[str, Any]`, optional
-        By name: a number for all rows, `None` for no limit, or one number a row.
+        By name: one number for all rows, `None` for no limit, or one number a row.
     """
 
     __slots__ = ("_values",)
@@ -118,7 +118,7 @@ class RowSettings(Mapping[str, Values]):
         return f"RowSettings({self._values!r})"
 
     def of(self, rows: Union[ndarray, Sequence[int]]) -> "RowSettings":
-        """Return those of some of the rows (indices)."""
+        """Return the settings of some of the rows (indices)."""
         if not any(isinstance(value, ndarray) for value in self._values.values()):
             return self
         return RowSettings(
@@ -126,7 +126,7 @@ class RowSettings(Mapping[str, Values]):
         )
 
     def with_value(self, name: str, value: Any) -> "RowSettings":
-        """Return settings of which one has another value, which is not checked."""
+        """Return a copy in which one setting has another value, which is not checked."""
         return RowSettings({**self._values, name: value})
 
     @staticmethod
@@ -136,9 +136,9 @@ class RowSettings(Mapping[str, Values]):
         # Parameters
 
         parts : `Sequence[RowSettings]`
-            Of one policy; at least one.
+            At least one; all of the same policy.
         rows : `Sequence[int]`, optional
-            How many rows each part is for; one if `None`.
+            How many rows each part is for; one each if `None`.
         """
         first = parts[0]
         if len(parts) == 1:

@@ -1,4 +1,4 @@
-"""Where rows stop at which threshold: what any policy may ask of calibration (`Exits.shares`)."""
+"""Count where rows stop at which threshold, for any policy that asks (`Exits.shares`)."""
 
 from typing import Optional
 
@@ -21,8 +21,8 @@ def exit_shares(probs: ndarray) -> ndarray:
 
     # Returns
 
-    Shape (KNOTS, 1 + exits), float32: thresholds from 0.0 to 1.0, which lie where the confidences
-    do, and the share of the rows that each exit answers there.
+    Shape (KNOTS, 1 + exits), float32: thresholds from 0.0 to 1.0, spaced as the confidences are,
+    and the share of the rows that stop at each exit with that threshold.
     """
     sure = confidence(np.asarray(probs, np.float32))
     exits = sure.shape[1]
@@ -31,18 +31,18 @@ def exit_shares(probs: ndarray) -> ndarray:
         thresholds = np.quantile(sure[:, :-1], thresholds).astype(np.float32)
     thresholds[0], thresholds[-1] = 0.0, 1.0
     shares = np.zeros((KNOTS, exits))
-    for own, threshold in zip(shares, thresholds):
+    for shares_there, threshold in zip(shares, thresholds):
         reached = sure >= threshold if threshold < 1 else np.zeros(sure.shape, bool)
         reached[:, -1] = True
-        own += np.bincount(reached.argmax(axis=1), minlength=exits) / max(len(sure), 1)
+        shares_there += np.bincount(reached.argmax(axis=1), minlength=exits) / max(len(sure), 1)
     return np.concatenate([thresholds[:, None], shares], axis=1).astype(np.float32)
 
 
 def unknown_shares(exits: int) -> ndarray:
-    """Return what stands for `exit_shares` before calibration: zeros, of the same shape."""
+    """Return what stands in for `exit_shares` before calibration: zeros, of the same shape."""
     return np.zeros((KNOTS, 1 + exits), np.float32)
 
 
 def known_shares(table: ndarray) -> Optional[ndarray]:
-    """Return a stored table of `exit_shares`; `None` if it is empty or that of `unknown_shares`."""
+    """Return a stored table of `exit_shares`, or `None` if it is empty or from `unknown_shares`."""
     return table if table.any() else None

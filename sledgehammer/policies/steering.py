@@ -1,4 +1,4 @@
-"""Keep the mean cost of a stream at a budget, whatever its texts are like."""
+"""Keep the mean cost of a stream of texts at a budget, however hard the texts are."""
 
 from typing import List, NamedTuple, Optional, Sequence
 
@@ -6,64 +6,65 @@ import numpy as np
 from numpy import ndarray
 
 RECENT = 32
-"""So many rows, of those that reached an exit last, tell how many go on at which confidence."""
+"""The last so many rows that reached an exit tell what share goes on at which threshold."""
 
 PAYBACK = 32
-"""A surplus or a debt is settled over so many rows: over fewer, the threshold would jump from text to
-text; over more, a window of the stream could stay away from the budget for longer."""
+"""A surplus or a debt is settled over so many rows. Over fewer, the threshold would jump from text
+to text; over more, the stream could be away from its budget for longer."""
 
 SLACK = 0.001
-"""A balance of this share of what all rows may cost is settled twice as fast, a larger one faster yet."""
+"""A balance of this share of what all rows may cost is settled twice as fast; a larger one, even
+faster."""
 
 SOON = 2000
-"""So many rows count as `all` until there are more."""
+"""For `SLACK`, a stream counts as at least so many rows."""
 
 REFRESH = 8
-"""A threshold serves so many rows at an exit before it is worked out anew."""
+"""A threshold is used for so many rows at an exit before it is computed anew."""
 
 
 class _Threshold(NamedTuple):
-    """A threshold on confidence at an exit."""
+    """Hold a threshold on confidence at an exit."""
 
     confidence: float
-    """From which on rows stop; infinite if all go on."""
+    """Rows stop from this confidence on; infinite if all go on."""
 
     later: float
     """The expected mean cost of a row that goes on."""
 
     balance: float
-    """That of the account when the threshold was worked out."""
+    """The balance of the account when the threshold was computed."""
 
     rows: int
-    """For how many rows it has served."""
+    """For how many rows it has been used."""
 
     def serves(self, rows: int, balance: float, most: float) -> bool:
-        """Return whether it may serve for more rows: not if the balance has moved by more than `most`."""
+        """Return whether so many more rows may use it; the balance may have moved by `most`."""
         return self.rows + rows <= REFRESH and abs(balance - self.balance) <= most
 
 
 class Steering:
-    """Chooses which rows go on past an exit, so that the rows of a stream cost the budget on average.
+    """Choose which rows go on past an exit, so that a stream's rows cost the budget on average.
 
-    It keeps an account. A row is booked at the budget when it begins and rebooked at every exit it
-    passes: at the exit's cost if it stops there, otherwise at the mean cost that is expected of
-    those that go on. What is expected follows from the confidences of the rows that reached each
-    exit last, including those of the batch that asks. So rows in flight count, with what is known of
-    them, and a batch of texts that are harder than all before it is seen to be so at its first
-    exit, where most of its cost can still be avoided.
+    It keeps an account. A row is booked at the budget when it begins, and booked anew at every exit
+    it reaches: at the exit's cost if it stops there, otherwise at the mean cost to be expected of
+    the rows that go on. That expectation follows from the confidences of the rows that reached each
+    exit last, the current batch included. So rows on their way count, with what is known of them,
+    and a batch of unusually hard texts shows at its first exit, where most of its cost can still be
+    avoided.
 
-    The threshold on confidence is the one at which the batch is expected to cost what it is booked
-    at, plus its part of the balance: `rows / PAYBACK` of it, at most all. Before rows have been
-    seen, the shares of the calibration data take their place.
+    The threshold on confidence is the one at which the batch should cost what it is booked at, plus
+    its part of the balance: `rows / PAYBACK` of it, at most all of it. Until enough rows have been
+    seen, the shares of the calibration data stand in for them.
 
     # Parameters
 
     budget : `float`
         Mean cost of a row, above that of the first exit and below that of the last.
     cost : `Sequence[float]`
-        What a row costs that an exit answers: one figure an exit, not falling.
+        What a row costs that stops at an exit: one figure an exit, not falling.
     shares : `ndarray`
-        Those of the calibration data, as of `exit_shares`.
+        The shares of the calibration data, as `exit_shares` returns them.
     """
 
     def __init__(self, budget: float, cost: Sequence[float], shares: ndarray) -> None:
@@ -73,7 +74,7 @@ class Steering:
         self._balance = 0.0
         self._rows = 0
         self._in_flight = [0] * decisions  # rows on their way to each exit but the last
-        self._booked = [0.0] * decisions  # at what those are booked together
+        self._booked = [0.0] * decisions  # the sum at which those rows are booked
         self._passes = [_Passes(shares, position) for position in range(decisions)]
         self._thresholds: List[Optional[_Threshold]] = [None] * decisions
 
@@ -83,11 +84,11 @@ class Steering:
         # Parameters
 
         position : `int`
-            That of the exit, which is not the last one.
+            Position of the exit, which is not the last one.
         confidence : `ndarray`
             Shape (rows,): the largest probability of each row at this exit.
         must_stop : `ndarray`
-            Shape (rows,), bool: rows for which this is the last exit that they may take.
+            Shape (rows,), bool: rows that may go no further than this exit.
         """
         booked = self._arrive(position, len(confidence))
         capped = int(must_stop.sum())
@@ -101,7 +102,7 @@ class Steering:
         tied = np.flatnonzero(~must_stop & (confidence == threshold.confidence))
         each = threshold.later - self._cost[position]
         if len(tied) and each > 0:
-            # No threshold can divide them; as many go on as the whole balance pays for.
+            # No threshold separates these rows: as many go on as the whole balance pays for.
             going = (booked + self._balance - self._cost_of(position, stopped, threshold)) / each
             going = min(max(round(going), 0), len(tied))
             stopped[tied[np.arange(going) * len(tied) // max(going, 1)]] = False
@@ -110,7 +111,7 @@ class Steering:
         return stopped
 
     def _arrive(self, position: int, rows: int) -> float:
-        """Take rows out of those on their way to an exit; return at what they are booked."""
+        """Take rows out of those on their way to an exit; return the sum they are booked at."""
         if position == 0:
             self._rows += rows
             return rows * self._budget
@@ -127,7 +128,7 @@ class Steering:
 
     @property
     def _slack(self) -> float:
-        """The balance from which on it is settled faster."""
+        """Return the balance at which it is settled twice as fast."""
         return SLACK * self._budget * max(self._rows, SOON)
 
     def _urgency(self) -> float:
@@ -157,14 +158,14 @@ class Steering:
 
 
 class _Passes:
-    """Estimates the share of the rows at an exit that pass it, by threshold.
+    """Estimate the share of the rows at an exit that pass it, by threshold.
 
     # Parameters
 
     shares : `ndarray`
-        As of `exit_shares`.
+        As `exit_shares` returns them.
     position : `int`
-        That of the exit.
+        Position of the exit.
     """
 
     def __init__(self, shares: ndarray, position: int) -> None:
@@ -177,30 +178,30 @@ class _Passes:
         self._ordered: Optional[ndarray] = self._recent
 
     def add(self, confidence: ndarray) -> None:
-        """Learn the confidences of rows that have reached the exit: (rows,)."""
+        """Take note of the confidences of rows that have reached the exit: (rows,)."""
         size = max(RECENT, len(confidence))
         self._recent = np.concatenate([self._recent, confidence])[-size:]
         self._ordered = None
 
     @property
     def ordered(self) -> ndarray:
-        """The confidences of the last rows, rising."""
+        """Return the confidences of the last rows, in rising order."""
         if self._ordered is None:
             self._ordered = np.sort(self._recent)
         return self._ordered
 
     @property
     def _weight(self) -> int:
-        """For how many rows the calibration data still count."""
+        """Return for how many rows the calibration data still stand in."""
         return max(0, RECENT - len(self._recent))
 
     def candidates(self) -> ndarray:
-        """Return thresholds at which the share changes: 0, which lets nothing pass, up to infinity."""
+        """Return thresholds at which the share changes: from 0, where none pass, to infinity."""
         inner = [self._knots, self.ordered] if self._weight else [self.ordered]
         return np.concatenate([[0.0], *inner, [np.inf]])
 
     def rate(self, thresholds: ndarray) -> ndarray:
-        """Return the share that passes at each threshold: those that are less sure."""
+        """Return the share of rows that pass at each threshold: those that are less sure."""
         below = np.searchsorted(self.ordered, thresholds, side="left")
         weight = self._weight
         if not weight:

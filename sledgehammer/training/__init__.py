@@ -1,1 +1,1 @@
-"""What happens around training: callbacks, data loading, fine-tuning, pruning."""
+"""Extend AllenNLP's training: callbacks, data loading, fine-tuning, pruning."""

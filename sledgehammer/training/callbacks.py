@@ -1,4 +1,4 @@
-"""What happens around training: calibration, and objectives that change from epoch to epoch."""
+"""Calibrate the model while it trains, and tell its objective how far the run has come."""
 
 import logging
 import os
@@ -12,10 +12,7 @@ from allennlp.training import GradientDescentTrainer
 from allennlp.training.callbacks import TrainerCallback
 from torch import Tensor
 
-from sledgehammer.calibration import (
-    TEMPERATURE_BOUNDS,
-    expected_calibration_error,
-)
+from sledgehammer.calibration import TEMPERATURE_BOUNDS, expected_calibration_error
 from sledgehammer.model.metrics import AnswerStatistics
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network.fingerprints import row_hashes
@@ -31,19 +28,19 @@ logger = logging.getLogger(__name__)
 
 @TrainerCallback.register("sledgehammer_calibration")
 class CalibrationCallback(TrainerCallback):
-    """Fits the temperatures after every validation pass and stores them in the model.
+    """Fit the temperatures after every validation pass, and store them in the model.
 
-    Where the model has a lexical exit, it is fitted when the run begins, on the training rows, and
-    what each exit adds of it is fitted with the temperatures: `exit_LAYER_mixing`.
+    A lexical exit, if the model has one, is fitted to the training rows when the run begins; how
+    much of its logits each other exit adds is fitted with the temperatures (`exit_LAYER_mixing`).
 
-    It runs before the trainer saves the best weights, so the archive carries the temperatures of
-    the best epoch. `metrics.json` gets, for each exit, `exit_LAYER_temperature`,
-    `exit_LAYER_ece_before` and `exit_LAYER_ece_after` (expected calibration error), each under
+    The callback runs before the trainer saves the best weights, so the archive carries the
+    temperatures of the best epoch. For each exit, `metrics.json` gets `exit_LAYER_temperature`,
+    `exit_LAYER_ece_before` and `exit_LAYER_ece_after` (expected calibration error), under both
     `validation_` and `best_validation_`; the policy's figures there are those with the new
-    temperatures. While the run lasts, validation passes run all exits.
+    temperatures. During the run, validation passes run all exits.
 
-    It also remembers which rows the weights have learned from, and which fitted the temperatures
-    (see `SeenRows`): 8 bytes a text, and microseconds of each training step.
+    It also remembers which rows the weights have learned from, and which rows fitted the
+    temperatures (see `SeenRows`). That takes 8 bytes a text, and microseconds of a training step.
     """
 
     def __init__(self, serialization_dir: str) -> None:
@@ -106,15 +103,15 @@ class CalibrationCallback(TrainerCallback):
         signals = {n: gather_rows(torch.cat(self._signals.pop(n))) for n in self._model.signals}
         self._signals = {name: [] for name in SIGNALS}
         self._logits, self._labels, self._hashes = [], [], []
-        found = calibrate(self._model, logits, label, signals)
+        figures = calibrate(self._model, logits, label, signals)
         self._model.seen.temperatures = hashes.to(self._model.temperatures.device)
         tracker = trainer._metric_tracker
         prefixes = ["validation_"] + ["best_validation_"] * tracker.is_best_so_far()
         for prefix in prefixes:
-            _replace(metrics, found, self._model.exit_layers, prefix)
+            _replace(metrics, figures, self._model.exit_layers, prefix)
         if tracker.is_best_so_far():
-            # What a recovered run reports about the best epoch comes from here.
-            _replace(tracker.best_epoch_metrics, found, self._model.exit_layers)
+            # A recovered run takes what it reports about the best epoch from here.
+            _replace(tracker.best_epoch_metrics, figures, self._model.exit_layers)
         if is_primary and self.serialization_dir:
             file_name = f"metrics_epoch_{epoch}.json"
             dump_metrics(os.path.join(self.serialization_dir, file_name), metrics)
@@ -129,11 +126,11 @@ class CalibrationCallback(TrainerCallback):
 
 @TrainerCallback.register("sledgehammer_objective")
 class ObjectiveCallback(TrainerCallback):
-    """Tells the model's objective that a run begins, and how far it is.
+    """Tell the model's objective that a run begins, and how far it has come.
 
-    With an objective in stages, early stopping counts within a stage: the best epoch, whose weights
-    the archive gets, is one of the last stage, and a stage whose validation has not improved for the
-    trainer's `patience` is followed by the next. A learning rate that
+    With an objective in stages, early stopping counts within a stage: when validation has not
+    improved for the trainer's `patience`, the next stage begins, and the best epoch, whose weights
+    the archive gets, is one of the last stage. A learning rate that
     `sledgehammer_slanted_triangular` schedules starts anew in each stage.
 
     # Raises
@@ -145,7 +142,7 @@ class ObjectiveCallback(TrainerCallback):
     def __init__(self, serialization_dir: str) -> None:
         super().__init__(serialization_dir)
         self._steps = 0
-        self._stages_ended = 0  # ahead of their time
+        self._stages_ended = 0  # how many stages ended early
 
     def on_start(
         self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any
@@ -180,8 +177,8 @@ class ObjectiveCallback(TrainerCallback):
             self._stages_ended = objective.stage
         self._begin_epoch(trainer, kwargs["epoch"] + 1)
         if objective.stage != before:
-            # Losses and accuracies of another stage are no measure for this one's. The tracker goes
-            # on saying whether the last epoch was the best, as that one's weights are not saved yet.
+            # Losses and accuracies of another stage are no measure for this one. The tracker still
+            # says whether the last epoch was the best, as its weights have not been saved yet.
             tracker._best_so_far = None
             tracker._epochs_with_no_improvement = 0
             _begin_schedule(trainer, trainer._num_epochs - (kwargs["epoch"] + 1))
@@ -192,8 +189,8 @@ class ObjectiveCallback(TrainerCallback):
         while model.objective.stage < self._stages_ended and model.objective.end_stage():
             pass
         for weight in model.parameters():
-            # Old optimizers set gradients to zero; those of a frozen weight would let its momentum
-            # move it on.
+            # Old optimizers set gradients to zero instead: then a frozen weight would go on moving
+            # by its momentum.
             weight.grad = None
 
     def state_dict(self) -> Dict[str, Any]:
@@ -206,7 +203,7 @@ class ObjectiveCallback(TrainerCallback):
 
 
 def _begin_schedule(trainer: GradientDescentTrainer, epochs: int) -> None:
-    """Let a stage of so many epochs have a schedule of its own, if the run's can start anew."""
+    """Start the learning rate's schedule anew for a stage of so many epochs, if it can do that."""
     scheduler = trainer._learning_rate_scheduler
     if epochs and isinstance(scheduler, StagedTriangular):
         scheduler.begin_stage(epochs, trainer._total_batches_completed)
@@ -225,7 +222,7 @@ def calibrate(
     label: Tensor,
     signals: Optional[Mapping[str, Tensor]] = None,
 ) -> Dict[str, float]:
-    """Set the model's temperatures and mixing, and what budgets go by, from logits of all exits.
+    """Fit the model's temperatures and mixing, and its table of shares, to logits of all exits.
 
     # Parameters
 
@@ -235,7 +232,7 @@ def calibrate(
     label : `Tensor`
         Shape (rows,), on the CPU.
     signals : `Mapping[str, Tensor]`, optional
-        Those of the model, on the CPU, by name.
+        The model's signals for these rows, on the CPU, by name.
 
     # Returns
 
@@ -243,7 +240,20 @@ def calibrate(
     """
     model.scalings = model.fit_scalings(logits, label)
     device = model.temperatures.device
-    found: Dict[str, float] = {}
+    model.measure_shares(logits.to(device))
+    answers = model.answer(logits.to(device), signals=signals)
+    confidence, predicted = answers.probs.cpu().max(dim=-1)
+    statistics = AnswerStatistics(model.exit_layers, model.full_layers)
+    statistics(answers.exit.cpu(), confidence, predicted == label)
+    return {**_exit_figures(model, logits, label), **statistics.details()}
+
+
+def _exit_figures(model: MultiExitClassifier, logits: Tensor, label: Tensor) -> Dict[str, float]:
+    """Return temperature, mixing and calibration errors of each exit of a calibrated model.
+
+    Warn of exits that have learned nothing.
+    """
+    figures: Dict[str, float] = {}
     probs = {"before": torch.softmax(logits, dim=-1), "after": model.calibrated(logits)}
     for position, (layer, (temperature, mixing)) in enumerate(
         zip(model.exit_layers, model.scalings)
@@ -255,27 +265,21 @@ def calibrate(
                 layer,
                 TEMPERATURE_BOUNDS[1],
             )
-        found[f"exit_{layer}_temperature"] = temperature
+        figures[f"exit_{layer}_temperature"] = temperature
         if model.lexical is not None:
-            found[f"exit_{layer}_mixing"] = mixing
-        for when, answers_then in probs.items():
-            confidence, predicted = answers_then[:, position].max(dim=-1)
+            figures[f"exit_{layer}_mixing"] = mixing
+        for when, all_probs in probs.items():
+            confidence, predicted = all_probs[:, position].max(dim=-1)
             error = expected_calibration_error(confidence, predicted == label)
-            found[f"exit_{layer}_ece_{when}"] = error
-    model.measure_shares(logits.to(device))
-    answers = model.answer(logits.to(device), signals=signals)
-    confidence, predicted = answers.probs.cpu().max(dim=-1)
-    statistics = AnswerStatistics(model.exit_layers, model.full_layers)
-    statistics(answers.exit.cpu(), confidence, predicted == label)
-    found.update(statistics.details())
-    return found
+            figures[f"exit_{layer}_ece_{when}"] = error
+    return figures
 
 
 def _replace(
-    metrics: Dict[str, Any], found: Dict[str, float], exit_layers: List[int], prefix: str = ""
+    metrics: Dict[str, Any], figures: Dict[str, float], exit_layers: List[int], prefix: str = ""
 ) -> None:
-    """Put the calibrated figures in the place of the uncalibrated ones."""
+    """Replace the uncalibrated figures among the metrics by the calibrated ones."""
     for layer in exit_layers:
-        # An exit that answered nothing has no accuracy: the old one must not stay.
+        # An exit that now answers nothing has no accuracy: the old one must not stay.
         metrics.pop(f"{prefix}accuracy_at_exit_{layer}", None)
-    metrics.update({f"{prefix}{name}": value for name, value in found.items()})
+    metrics.update({f"{prefix}{name}": value for name, value in figures.items()})

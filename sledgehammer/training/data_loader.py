@@ -1,4 +1,4 @@
-"""Batches for evaluation: rows of about the same length together."""
+"""Load batches for evaluation, with rows of about the same length together."""
 
 from typing import Optional
 
@@ -10,10 +10,10 @@ from allennlp.data.samplers import BucketBatchSampler
 
 @DataLoader.register("sledgehammer_sorted")
 class SortedDataLoader(MultiProcessDataLoader):
-    """AllenNLP's loader, shortest rows first, so that next to nothing is padded.
+    """Load batches as AllenNLP's loader does, but shortest rows first, so that padding is rare.
 
-    Unlike a `bucket` sampler in a config it takes a `batch_size`, and with it
-    `allennlp evaluate --batch-size`.
+    Unlike a `bucket` sampler in a config it takes a `batch_size`, so that
+    `allennlp evaluate --batch-size` works.
 
     # Parameters
 
@@ -23,7 +23,7 @@ class SortedDataLoader(MultiProcessDataLoader):
         At least 1.
     num_workers : `int`, optional (default = `0`)
     max_instances_in_memory : `int`, optional
-        If given, only so many rows at a time are read, and sorted among themselves.
+        If given, so many rows at a time are read, and sorted among themselves.
     quiet : `bool`, optional (default = `False`)
 
     # Raises

@@ -1,4 +1,4 @@
-"""What distributed training needs beyond AllenNLP's own."""
+"""Gather what the workers of a distributed run hold."""
 
 from typing import List
 
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def gather_rows(rows: Tensor) -> Tensor:
-    """The rows of all workers, in the order of their ranks; their numbers may differ.
+    """Return the rows of all workers, in the order of their ranks.
 
-    (rows, ...) on the CPU -> (all workers' rows, ...) on the CPU. The same tensor outside of
-    distributed training.
+    (rows, ...) on the CPU -> (all workers' rows, ...) on the CPU. Workers may have different
+    numbers of rows. Outside of distributed training the tensor itself is returned.
     """
     if not is_distributed():
         return rows

@@ -1,4 +1,4 @@
-"""Some more epochs of training for a model that came out of an archive."""
+"""Train a model from an archive for some more epochs."""
 
 import copy
 import sys
@@ -20,15 +20,17 @@ from sledgehammer.objectives.base import LossOverAllExits
 from sledgehammer.support.owned import scratch_folder
 
 _SEEDS = ("random_seed", "numpy_seed", "pytorch_seed")
+_BY_LENGTH = {"type": "sledgehammer_sorted", "batch_size": 64}
+"""The data loader of validation rows."""
 
 
 class GivenRows(DatasetReader):
-    """Reads rows that are there already, whatever the path.
+    """Yield instances of rows that are in memory already, whatever the path.
 
     # Parameters
 
     reader : `TransformerReader`
-        Makes instances of them.
+        Turns the rows into instances.
     rows : `Sequence[Row]`
     """
 
@@ -45,7 +47,7 @@ class GivenRows(DatasetReader):
 def adapted(
     config: Dict[str, Any], epochs: int, learning_rate: Optional[float], cuda_device: int
 ) -> Dict[str, Any]:
-    """An archive's config for some more epochs.
+    """Return an archive's config, changed to train for some more epochs.
 
     Trainer callbacks that are not registered here are left out, with a warning: the program that
     trained the archive may have had its own, such as a progress bar.
@@ -55,9 +57,9 @@ def adapted(
     epochs : `int`
         At least 1.
     learning_rate : `float`, optional
-        In the place of `trainer.optimizer.lr`; rates of parameter groups stay.
+        Replaces `trainer.optimizer.lr`; the rates of parameter groups stay.
     cuda_device : `int`
-        -1 for the CPU.
+        The GPU to train on; -1 for the CPU.
     """
     changed = copy.deepcopy(config)
     trainer = changed["trainer"]
@@ -70,10 +72,10 @@ def adapted(
 
 
 def objective_for(objective: ExitObjective, epochs: int) -> ExitObjective:
-    """Return what trains every exit in so many epochs.
+    """Return an objective that trains every exit in so many epochs.
 
-    That is the objective itself, or, if it has stages and too few epochs for them, the sum of what
-    its stages learn from.
+    That is the objective itself, or, if it has stages and the epochs are too few for them, the sum
+    of the stages' losses.
     """
     try:
         objective.check_epochs(epochs)
@@ -90,38 +92,34 @@ def fine_tune(
     validation_rows: Sequence[Row],
     config: Dict[str, Any],
 ) -> None:
-    """Train a model in place, by AllenNLP's trainer; it ends with the weights of the best epoch.
-
-    The objective is the model's own, or what `objective_for` makes of it.
+    """Train a model in place, by its own objective or `objective_for`, to its best epoch's weights.
 
     # Parameters
 
     archive : `str`
-        Where the model came from.
+        The archive that the model came from.
     rows, validation_rows : `Sequence[Row]`
-        Labelled. The trainer judges epochs, and fits the temperatures, on the latter.
+        Labelled rows to train on, and others to judge epochs and fit the temperatures on.
     config : `Dict[str, Any]`
-        The archive's, adapted: its `trainer`, `data_loader` and seeds are used.
+        The archive's config as `adapted` returns it. Its `trainer`, `data_loader` and seeds count.
 
     # Raises
 
     `ConfigurationError` for a config that AllenNLP refuses.
     """
     prepare_environment(Params({name: config[name] for name in _SEEDS if name in config}))
-    sorted_by_length = {"type": "sledgehammer_sorted", "batch_size": 64}
     objective = model.objective
     model.objective = objective_for(objective, config["trainer"]["num_epochs"])
     with scratch_folder() as directory:
-        # As in any training run, the tokenizer is there.
+        # Any training run has the tokenizer in its folder.
         copy_folder(archive, SNAPSHOT, directory)
-        trainer = Trainer.from_params(
+        Trainer.from_params(
             Params(copy.deepcopy(config["trainer"])),
             model=model,
             data_loader=_loader(config["data_loader"], model, reader, rows),
-            validation_data_loader=_loader(sorted_by_length, model, reader, validation_rows),
+            validation_data_loader=_loader(_BY_LENGTH, model, reader, validation_rows),
             serialization_dir=str(directory),
-        )
-        trainer.train()
+        ).train()
     model.objective = objective
     model.get_metrics(reset=True)
     model.eval()
@@ -144,6 +142,9 @@ def _is_known(callback: Any) -> bool:
     try:
         TrainerCallback.by_name(name)
     except ConfigurationError:
-        print(f"warning: no trainer callback {name!r} here: left out", file=sys.stderr)
+        print(
+            f"warning: the trainer callback {name!r} is not registered here: left out",
+            file=sys.stderr,
+        )
         return False
     return True

@@ -1,7 +1,7 @@
-"""Fits the linear model of the exit before the first layer, with scikit-learn."""
+"""Fit the linear model of the exit before the first layer, with scikit-learn."""
 
 import warnings
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -16,18 +16,19 @@ from sledgehammer.lexical import Features, FeatureSpace, LinearModel, Pieces
 from sledgehammer.lexical.linear import GRAIN, LARGEST, tf
 
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
-"""Values of scikit-learn's C that are tried, the strongest regularisation first."""
+"""The values of scikit-learn's C that are tried, strongest regularisation first."""
 
 _ROUNDS = 50
-"""Passes over the rows at most; what has not converged by then is good enough."""
+"""The most passes over the rows; a fit that has not converged by then is good enough."""
 
 
 class LabelledRows(NamedTuple):
-    """Rows of word pieces and their labels.
+    """Hold rows of word pieces and their labels.
 
     # Parameters
 
     pieces : `Sequence[Pieces]`
+        The word pieces of each row.
     label : `ndarray`
         Shape (rows,), whole numbers from 0.
     """
@@ -37,9 +38,9 @@ class LabelledRows(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A model that was fitted with some strength of regularisation, judged on validation rows.
+    """Say how a model that was fitted with some strength (C) does on the validation rows.
 
-    `nll` is the negative log-likelihood (nats) at the best temperature.
+    `accuracy` is in [0, 1]; `nll` is the negative log-likelihood (nats) at the best temperature.
     """
 
     strength: float
@@ -48,7 +49,7 @@ class Trial(NamedTuple):
 
 
 class FittedModel(NamedTuple):
-    """The best of the models that were fitted, and how all of them did."""
+    """Hold the best of the fitted models, the strength that it has, and how all of them did."""
 
     model: LinearModel
     strength: float
@@ -63,10 +64,11 @@ def fit(
     strengths: Sequence[float] = STRENGTHS,
     min_rows: int = 2,
 ) -> FittedModel:
-    """Fit a logistic regression for each strength; keep the likeliest on the validation rows.
+    """Fit a logistic regression for each strength; keep the one that validation rows favour.
 
-    The result depends on nothing but the arguments. The solver is SAGA (Defazio et al., NIPS
-    2014), whose time grows with the number of features that the rows have, not with all there are.
+    That is the one with the lowest negative log-likelihood. The result depends on the arguments
+    alone. The solver is SAGA (Defazio et al., NIPS 2014), whose time grows with the number of
+    features that the rows have, not with the number of all features.
 
     # Parameters
 
@@ -76,46 +78,61 @@ def fit(
     labels : `int`
         How many labels the model tells apart.
     strengths : `Sequence[float]`, optional
-        scikit-learn's C, each positive.
+        scikit-learn's C, each positive; at least one.
     min_rows : `int`, optional (default = `2`)
-        A feature that fewer training rows have is left out.
+        Features that fewer training rows have are left out.
 
     # Raises
 
     `ConfigurationError` if there are no rows, or training rows of fewer than two labels.
     """
+    _check(training, validation)
+    idf, vectors = _vectors(space, training, min_rows)
+    trials: List[Trial] = []
+    for strength in strengths:
+        model = _linear_model(space, idf, *_regression(vectors, training.label, strength, labels))
+        trial = _judged(model, validation, strength)
+        if not trials or trial.nll < min(earlier.nll for earlier in trials):
+            best = FittedModel(model, strength, trials)
+        trials.append(trial)
+    return best
+
+
+def _check(training: LabelledRows, validation: LabelledRows) -> None:
+    """Raise a `ConfigurationError` if there are no rows, or training rows of a single label."""
     if not len(training.label) or not len(validation.label):
         raise ConfigurationError("the lexical exit needs rows to train on, and others to validate")
-    present = np.unique(training.label)
-    if len(present) < 2:
+    if len(np.unique(training.label)) < 2:
         raise ConfigurationError(
             "the lexical exit needs training rows of at least two labels, got one"
         )
-    found = space.features(training.pieces)
-    idf = inverse_document_frequency(found.bucket, space.buckets, len(training.label), min_rows)
-    used = np.flatnonzero(idf)
-    rows = tf_idf(found, idf, used, len(training.label))
-    best: Optional[Tuple[LinearModel, Trial]] = None
-    trials = []
-    for strength in strengths:
-        weights, bias = _regression(rows, training.label, strength, labels, present)
-        model = _made(space, idf, used, weights, bias)
-        trials.append(_judged(model, validation, strength))
-        if best is None or trials[-1].nll < best[1].nll:
-            best = model, trials[-1]
-    assert best is not None, "at least one strength is given"
-    return FittedModel(best[0], best[1].strength, trials)
+
+
+def _vectors(
+    space: FeatureSpace, training: LabelledRows, min_rows: int
+) -> Tuple[ndarray, sparse.csr_matrix]:
+    """Return the inverse document frequencies, (buckets,), and the rows as `tf_idf` does."""
+    rows = len(training.label)
+    features = space.features(training.pieces)
+    idf = inverse_document_frequency(features.bucket, space.buckets, rows, min_rows)
+    return idf, tf_idf(features, idf, np.flatnonzero(idf), rows)
 
 
 def inverse_document_frequency(
     bucket: ndarray, buckets: int, rows: int, min_rows: int = 1
 ) -> ndarray:
-    """Return `ln((1 + rows) / (1 + rows with it)) + 1` of each bucket, 0 of those left out.
+    """Return `ln((1 + rows) / (1 + rows with it)) + 1` for each bucket, 0 for those left out.
 
     # Parameters
 
     bucket : `ndarray`
-        Shape (features,): each row's own, each once a row.
+        Shape (features,): the buckets of all rows' features, each at most once a row.
+    buckets : `int`
+        How many buckets there are.
+    rows : `int`
+        How many rows there are.
+    min_rows : `int`, optional (default = `1`)
+        Buckets that fewer rows have are left out.
 
     # Returns
 
@@ -127,7 +144,7 @@ def inverse_document_frequency(
 
 
 def tf_idf(features: Features, idf: ndarray, used: ndarray, rows: int) -> sparse.csr_matrix:
-    """Return rows of unit length over the buckets that are used: (rows, used), sparse."""
+    """Return the rows' TF-IDF vectors, of unit length, over the used buckets: (rows, used)."""
     column = np.full(len(idf), -1)
     column[used] = np.arange(len(used))
     known = idf[features.bucket] > 0
@@ -139,9 +156,9 @@ def tf_idf(features: Features, idf: ndarray, used: ndarray, rows: int) -> sparse
 
 
 def _regression(
-    rows: sparse.csr_matrix, label: ndarray, strength: float, labels: int, present: ndarray
+    rows: sparse.csr_matrix, label: ndarray, strength: float, labels: int
 ) -> Tuple[ndarray, ndarray]:
-    """Weights (labels, features) and bias (labels,)."""
+    """Return the weights, (labels, features), and the bias, (labels,), of a logistic regression."""
     regression = LogisticRegression(
         C=strength, solver="saga", tol=1e-3, max_iter=_ROUNDS, random_state=0
     )
@@ -149,18 +166,19 @@ def _regression(
         warnings.simplefilter("ignore", ConvergenceWarning)
         regression.fit(rows, label)
     weights, bias = regression.coef_, regression.intercept_
-    if len(weights) == 1:  # of two labels scikit-learn gives the difference
+    if len(weights) == 1:  # for two labels scikit-learn returns the difference
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     all_weights = np.zeros((labels, weights.shape[1]))
-    # A label that no row has is as improbable as one that one row of all had.
+    # A label that no row has is taken to be as rare as one that a single row had.
     all_bias = np.full(labels, bias.min() - np.log(1 + len(label)))
-    all_weights[present], all_bias[present] = weights, bias
+    all_weights[regression.classes_], all_bias[regression.classes_] = weights, bias
     return all_weights, all_bias
 
 
-def _made(
-    space: FeatureSpace, idf: ndarray, used: ndarray, weights: ndarray, bias: ndarray
+def _linear_model(
+    space: FeatureSpace, idf: ndarray, weights: ndarray, bias: ndarray
 ) -> LinearModel:
+    used = np.flatnonzero(idf)
     table = np.zeros((space.buckets, 1 + len(bias)), np.float16)
     table[:, 0] = idf
     table[used, 1:] = np.clip(weights * idf[used], -LARGEST, LARGEST).T

@@ -1,4 +1,4 @@
-"""Fits a model's lexical exit to labelled rows."""
+"""Fit a model's lexical exit to labelled rows."""
 
 import logging
 from typing import Any, Iterator, List, Sequence, Tuple
@@ -18,49 +18,49 @@ logger = logging.getLogger(__name__)
 def fit_lexical_exit(
     model: ExitClassifier,
     reader: TransformerReader,
-    training: Sequence[Row],
-    validation: Sequence[Row],
+    training: LabelledRows,
+    validation: LabelledRows,
 ) -> FittedModel:
-    """Fit a model's lexical exit; rows without a label are passed over.
+    """Fit a model's lexical exit.
 
     # Parameters
 
     model : `ExitClassifier`
-        One that has such an exit.
+        A model with a lexical exit.
     reader : `TransformerReader`
-        The model's.
-    training, validation : `Sequence[Row]`
-        Rows to learn from, and others, which choose the strength of the regularisation.
+        The model's reader.
+    training, validation : `LabelledRows`
+        Rows to learn from, and others to choose the strength of the regularisation on.
 
     # Returns
 
-    The fitted model, which the exit has taken over, and how others did.
+    The fitted linear model, which is now the exit's, and how the other strengths did.
 
     # Raises
 
-    `ConfigurationError` if rows are missing, a label is unknown or all have the same.
+    `ConfigurationError` if there are no rows, or all training rows have the same label.
     """
     assert model.lexical is not None, "there is no lexical exit"
-    found = fit(
+    fitted = fit(
         model.lexical.space_for(len(reader.fields)),
-        _labelled(model, reader, training),
-        _labelled(model, reader, validation),
+        training,
+        validation,
         len(model.labels),
         min_rows=model.lexical.min_rows,
     )
-    model.lexical.linear = found.model
-    return found
+    model.lexical.linear = fitted.model
+    return fitted
 
 
 def fit_before_training(model: ExitClassifier, trainer: GradientDescentTrainer) -> None:
-    """Fit the lexical exit to the rows that a training run is about to learn from.
+    """Fit the lexical exit to the labelled rows that a training run is about to learn from.
 
-    All workers of a distributed run fit it to all rows, with the same result.
+    Each worker of a distributed run fits it to all rows, with the same result.
 
     # Raises
 
-    `ConfigurationError` if there are no validation rows, or a reader does not give what the exit
-    needs.
+    `ConfigurationError` if there are no validation rows, a label is unknown, or a reader does not
+    provide what the exit needs.
     """
     if trainer._validation_data_loader is None:
         raise ConfigurationError(
@@ -70,8 +70,10 @@ def fit_before_training(model: ExitClassifier, trainer: GradientDescentTrainer) 
     training = _rows_of(trainer.data_loader)
     validation = _rows_of(trainer._validation_data_loader)
     reader, _ = next(_sources(trainer.data_loader))
-    found = fit_lexical_exit(model, reader, training, validation)
-    best = next(trial for trial in found.trials if trial.strength == found.strength)
+    fitted = fit_lexical_exit(
+        model, reader, _labelled(model, reader, training), _labelled(model, reader, validation)
+    )
+    best = next(trial for trial in fitted.trials if trial.strength == fitted.strength)
     logger.info(
         "Lexical exit: C = %g, accuracy %.3f on the validation rows.", best.strength, best.accuracy
     )
@@ -82,21 +84,22 @@ def _sources(loader: Any) -> Iterator[Tuple[TransformerReader, Iterator[Row]]]:
 
 
 def _rows_of(loader: Any) -> List[Row]:
-    """Return the rows that a data loader reads, if its readers give what the exit needs."""
-    found: List[Row] = []
+    """Return the rows that a data loader reads, or raise if the exit can't read their pieces."""
+    all_rows: List[Row] = []
     for reader, rows in _sources(loader):
         if not reader.lexical:
             raise ConfigurationError(
                 "the model has a lexical exit, which reads the word pieces of whole texts: give "
                 'every dataset reader "lexical": true'
             )
-        found += rows
-    return found
+        all_rows += rows
+    return all_rows
 
 
 def _labelled(
     model: ExitClassifier, reader: TransformerReader, rows: Sequence[Row]
 ) -> LabelledRows:
+    """Return the word pieces and the labels of the rows that have a label."""
     known = model.vocab.get_token_to_index_vocabulary(model.label_namespace)
     rows = [row for row in rows if row.label is not None]
     for row in rows:

@@ -1,8 +1,8 @@
-"""Structured pruning: attention heads and feed-forward units that matter little are cut away.
+"""Cut away the attention heads and feed-forward units that matter least (structured pruning).
 
-What is cut leaves the weight matrices, so that the model is smaller and faster on any hardware.
-How much a part matters is estimated on data, by the first-order Taylor expansion of the loss in a
-*gate*: a factor on the part's output that is 1, and would be 0 without the part.
+They leave the weight matrices, so that the model is smaller and faster on any hardware. How much a
+part matters is estimated on data, by the first-order Taylor expansion of the loss in a *gate*: a
+factor on the part's output that is 1, and would be 0 without the part.
 """
 
 from contextlib import contextmanager
@@ -21,12 +21,12 @@ from sledgehammer.objectives.base import LossOverAllExits
 
 
 class Parts(NamedTuple):
-    """Where a family has what can be cut.
+    """Say where a family of transformers keeps the parts that can be cut.
 
     # Parameters
 
     attention : `str`
-        Path, below a layer, of the module whose `prune_heads` takes heads away.
+        Path, below a layer, of the module whose `prune_heads` removes heads.
     heads_out : `str`
         Path of the linear map on the outputs of all heads.
     units_in, units_out : `str`
@@ -58,7 +58,7 @@ PRUNABLE: Dict[str, Parts] = {
 
 
 class Importance(NamedTuple):
-    """How much each part matters: a tensor a layer, each value at least 0.
+    """Say how much each part matters: one tensor a layer, each value at least 0.
 
     # Parameters
 
@@ -73,14 +73,14 @@ class Importance(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """What stays: for each layer the positions, in order, among those that it has now."""
+    """Say which parts stay: for each layer, their positions, in order, among its parts of now."""
 
     heads: List[List[int]]
     units: List[List[int]]
 
 
 class Shape(NamedTuple):
-    """How large a layer is."""
+    """Say how many heads and units a layer has."""
 
     heads: int
     units: int
@@ -92,7 +92,7 @@ def check_prunable(config: PretrainedConfig, heads: bool = True) -> None:
     # Parameters
 
     heads : `bool`, optional (default = `True`)
-        Whether attention heads are to go, or feed-forward units alone.
+        Whether attention heads are to be cut, not only feed-forward units.
     """
     name = config.model_type
     if name == "albert":
@@ -112,13 +112,13 @@ def check_prunable(config: PretrainedConfig, heads: bool = True) -> None:
 
 
 def shapes(encoder: LayeredEncoder) -> List[Shape]:
-    """Heads and feed-forward units of each layer."""
+    """Return how many heads and feed-forward units each layer has."""
     parts = PRUNABLE[encoder.transformer.config.model_type]
-    found = []
+    layer_shapes = []
     for layer in encoder.layers:
         units: Any = layer.get_submodule(parts.units_in)
-        found.append(Shape(len(_head_numbers(encoder, layer)), units.out_features))
-    return found
+        layer_shapes.append(Shape(len(_head_numbers(encoder, layer)), units.out_features))
+    return layer_shapes
 
 
 def importance(
@@ -131,8 +131,8 @@ def importance(
     Michel et al., "Are Sixteen Heads Really Better than One?" (NeurIPS 2019); for units the
     criterion of Molchanov et al., "Pruning Convolutional Neural Networks for Resource Efficient
     Inference" (ICLR 2017), which their "Importance Estimation for Neural Network Pruning" (CVPR
-    2019) squares and applies to gates. The loss is the archive's own objective, over all exits (of
-    objectives in stages the sum of their stages), without dropout, in float32.
+    2019) squares and applies to gates. The loss is the archive's own objective over all exits (with
+    stages, the sum of their losses), without dropout, in float32.
 
     # Parameters
 
@@ -147,23 +147,24 @@ def importance(
         for tokens, label in batches:
             gates = [total.new_ones(len(label), len(total)).requires_grad_() for total in totals]
             with gated(model.encoder, gates[::2], gates[1::2]):
-                found = model.runner.run_all_exits(tokens, model.objective.gradients)
-                loss = model.loss_of(found, tokens, label)
+                outputs = model.runner.run_all_exits(tokens, model.objective.gradients)
+                loss = model.loss_of(outputs, tokens, label)
                 gradients = torch.autograd.grad(loss, gates, allow_unused=True)
             rows += len(label)
             for total, gradient in zip(totals, gradients):
                 if gradient is not None:
-                    # The loss is a mean: a row's own gradient is as many times larger.
+                    # The loss is a mean over rows: the gradient of one row's loss is as many times
+                    # larger.
                     total += gradient.abs().sum(dim=0) * len(label)
     means = [(total / max(rows, 1)).cpu() for total in totals]
     return Importance(means[::2], means[1::2])
 
 
-def choose(found: Importance, heads: float, width: float) -> Kept:
-    """The most important parts.
+def choose(scores: Importance, heads: float, width: float) -> Kept:
+    """Return the most important parts.
 
     Heads are ranked over all layers, each layer's values divided by their norm, as Michel et al.
-    do; a layer keeps one at least. All layers keep the same number of units.
+    do; every layer keeps at least one. All layers keep the same number of units.
 
     # Parameters
 
@@ -173,36 +174,36 @@ def choose(found: Importance, heads: float, width: float) -> Kept:
         Share of the units to keep, in (0, 1]; rounded to whole units, at least one.
     """
     units = []
-    for layer in found.units:
+    for layer in scores.units:
         count = max(1, round(width * len(layer)))
         best = torch.sort(layer, descending=True, stable=True).indices[:count]
         units.append(sorted(best.tolist()))
-    return Kept(_choose_heads(found.heads, heads), units)
+    return Kept(_choose_heads(scores.heads, heads), units)
 
 
-def _choose_heads(found: Sequence[Tensor], share: float) -> List[List[int]]:
+def _choose_heads(scores: Sequence[Tensor], share: float) -> List[List[int]]:
     smallest = torch.finfo(torch.float32).tiny
     ranked = []
-    for number, layer in enumerate(found):
-        scores = (layer / layer.norm().clamp(min=smallest)).tolist()
-        best = scores.index(max(scores))
-        ranked += [(head != best, -score, number, head) for head, score in enumerate(scores)]
-    kept: List[List[int]] = [[] for _ in found]
-    # A layer's best head comes before all others: none goes without.
-    for _, _, number, head in sorted(ranked)[: max(len(found), round(share * len(ranked)))]:
+    for number, layer in enumerate(scores):
+        normed = (layer / layer.norm().clamp(min=smallest)).tolist()
+        best = normed.index(max(normed))
+        ranked += [(head != best, -score, number, head) for head, score in enumerate(normed)]
+    kept: List[List[int]] = [[] for _ in scores]
+    # The best head of each layer comes first, so that no layer is left without one.
+    for _, _, number, head in sorted(ranked)[: max(len(scores), round(share * len(ranked)))]:
         kept[number].append(head)
     return [sorted(layer) for layer in kept]
 
 
 def prune(model: MultiExitClassifier, kept: Kept) -> None:
-    """Cut all else out of the model's weights, in place.
+    """Cut all parts but the kept ones out of the model's weights, in place.
 
-    The transformer's config says so afterwards (see `config_changes`), so that a transformer
-    built from it has the same shapes.
+    The transformer's config is changed too (see `config_changes`), so that a transformer built from
+    it has the same shapes.
 
     # Raises
 
-    `ConfigurationError` if the family can't be pruned soundly; nothing is changed then.
+    `ConfigurationError` if the family can't be pruned soundly; then nothing has changed.
     """
     encoder = model.encoder
     transformer = encoder.transformer
@@ -223,7 +224,7 @@ def prune(model: MultiExitClassifier, kept: Kept) -> None:
 
 
 def config_changes(encoder: LayeredEncoder) -> Dict[str, Any]:
-    """What a pruned transformer's config has of its own, as JSON."""
+    """Return the entries of a pruned transformer's config that pruning changed, as JSON."""
     config = encoder.transformer.config
     pruned = {str(layer): sorted(heads) for layer, heads in sorted(config.pruned_heads.items())}
     width = PRUNABLE[config.model_type].width
@@ -234,14 +235,14 @@ def config_changes(encoder: LayeredEncoder) -> Dict[str, Any]:
 def gated(
     encoder: LayeredEncoder, heads: Sequence[Tensor], units: Sequence[Tensor]
 ) -> Iterator[None]:
-    """Multiply the outputs of heads and feed-forward units by gates, inside of the block.
+    """Multiply the outputs of heads and feed-forward units by gates, within the block.
 
     # Parameters
 
     heads : `Sequence[Tensor]`
-        One a layer, each of shape (rows, heads of the layer), or (1, heads) for all rows.
+        One tensor a layer, of shape (rows, heads of the layer), or (1, heads) for all rows.
     units : `Sequence[Tensor]`
-        One a layer, each of shape (rows, units) or (1, units).
+        One tensor a layer, of shape (rows, units) or (1, units).
     """
     parts = PRUNABLE[encoder.transformer.config.model_type]
     hooks = []
@@ -263,10 +264,10 @@ def _through_gate(gate: Tensor, _: torch.nn.Module, inputs: Tuple[Tensor, ...]) 
 
 
 def _head_numbers(encoder: LayeredEncoder, layer: torch.nn.Module) -> List[int]:
-    """The heads that a layer has, by their numbers before any pruning."""
+    """Return the heads that a layer has, by their numbers before any pruning."""
     parts = PRUNABLE[encoder.transformer.config.model_type]
-    gone: Any = layer.get_submodule(parts.attention).pruned_heads
-    return [n for n in range(encoder.transformer.config.num_attention_heads) if n not in gone]
+    pruned: Any = layer.get_submodule(parts.attention).pruned_heads
+    return [n for n in range(encoder.transformer.config.num_attention_heads) if n not in pruned]
 
 
 def _keep_entries(layer: torch.nn.Module, path: str, entries: List[int], dim: int) -> None:
@@ -278,9 +279,12 @@ def _keep_entries(layer: torch.nn.Module, path: str, entries: List[int], dim: in
 
 @contextmanager
 def _loss_over_all_exits(model: MultiExitClassifier) -> Iterator[None]:
-    """Evaluation mode with the objective's loss over all exits, with gradients, in float32."""
-    before = model.training, model.always_run_all_exits, model.runner.dtype
-    objective = model.objective
+    """Have the model compute its loss over all exits in evaluation mode, float32, with gradients.
+
+    After the block the model is as before.
+    """
+    training, always_run_all_exits = model.training, model.always_run_all_exits
+    dtype, objective = model.runner.dtype, model.objective
     model.objective = LossOverAllExits(objective)
     model.eval()
     model.always_run_all_exits = True
@@ -290,7 +294,7 @@ def _loss_over_all_exits(model: MultiExitClassifier) -> Iterator[None]:
             yield
     finally:
         model.objective = objective
-        model.use_number_format(before[2])
-        model.always_run_all_exits = before[1]
-        model.train(before[0])
+        model.use_number_format(dtype)
+        model.always_run_all_exits = always_run_all_exits
+        model.train(training)
         model.get_metrics(reset=True)

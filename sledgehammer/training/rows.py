@@ -1,4 +1,4 @@
-"""The rows of a training run, read again as texts."""
+"""Read the rows of a training run again, as texts."""
 
 import json
 from itertools import islice
@@ -20,32 +20,32 @@ def rows_of(loaders: Sequence[Optional[DataLoader]]) -> Iterator[ReadRow]:
     # Parameters
 
     loaders : `Sequence[Optional[DataLoader]]`
-        `None` for one that there is not.
+        Loaders that may be missing (`None`).
 
     # Raises
 
-    `ConfigurationError` for a loader whose rows are not those of a `TransformerReader`, or of several
-    interleaved.
+    `ConfigurationError` for a loader whose reader is neither a `TransformerReader` nor several of
+    them interleaved.
     """
     for loader in loaders:
         if loader is None:
             continue
         reader, path = getattr(loader, "reader", None), getattr(loader, "data_path", None)
-        for made_by, rows in sources(reader, path):
+        for our_reader, rows in sources(reader, path):
             while block := list(islice(rows, TOKENISED_TOGETHER)):
                 texts = [row.texts for row in block]
-                fingerprints = row_hashes(made_by.tensors(made_by.encode(texts)))
+                fingerprints = row_hashes(our_reader.tensors(our_reader.encode(texts)))
                 yield from map(ReadRow, fingerprints.tolist(), texts)
 
 
 def sources(
     reader: Optional[DatasetReader], path: Any
 ) -> Iterator[Tuple[TransformerReader, Iterator[Row]]]:
-    """Return the readers of ours that make a loader's instances, each with its rows.
+    """Yield the readers of ours that make a loader's instances, each with its rows.
 
     # Raises
 
-    `ConfigurationError` if there are others.
+    `ConfigurationError` if one of the readers is not ours.
     """
     if isinstance(reader, GivenRows):
         yield reader.reader, iter(reader.rows)

@@ -1,4 +1,4 @@
-"""A learning rate that starts anew at each stage of an objective."""
+"""Schedule a learning rate that starts anew at each stage of an objective."""
 
 from typing import Optional
 
@@ -7,25 +7,25 @@ from allennlp.training.learning_rate_schedulers import LearningRateScheduler, Sl
 
 @LearningRateScheduler.register("sledgehammer_slanted_triangular")
 class StagedTriangular(SlantedTriangular):
-    """AllenNLP's `slanted_triangular`, run once in each stage of the objective.
+    """Run AllenNLP's `slanted_triangular` once in each stage of the objective.
 
     In each stage the learning rate rises for the first `cut_frac` of the steps and falls in the
-    others, as when the stages are runs of their own (the codes of Xin et al., "DeeBERT", and of Liu
-    et al., "FastBERT", both ACL 2020). `sledgehammer_objective`, among the trainer's callbacks, tells
-    where a stage begins; without stages it is `slanted_triangular`, whose parameters it has.
+    others, as if each stage were a run of its own (as in the code of Xin et al., "DeeBERT", and of
+    Liu et al., "FastBERT", both ACL 2020). The trainer callback `sledgehammer_objective` tells it
+    when a stage begins. Without stages this is `slanted_triangular`, whose parameters it has.
     """
 
     _stage_start = 0  # in batches of the whole run
 
     def begin_stage(self, epochs: int, batches_done: int) -> None:
-        """Start anew.
+        """Start the schedule anew for a stage.
 
         # Parameters
 
         epochs : `int`
-            How many the stage will have, at least 1.
+            How many epochs the stage will have, at least 1.
         batches_done : `int`
-            By the run, before this stage.
+            How many batches the run has had before this stage.
         """
         self.num_epochs = epochs
         self._stage_start = batches_done

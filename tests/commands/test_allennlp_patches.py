@@ -34,6 +34,21 @@ def read_lines(path: Path) -> List[Dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def test_our_own_command_prints_one_json_line_a_text(
+    tiny_archive: Path, tmp_path: Path, allennlp: Any, capfd: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text('{"text": "I loved it", "id": 7}\n{"text": "boring"}\n')
+    arguments = [str(tiny_archive), str(source), "--output-file", str(target)]
+    allennlp("predict", *arguments)
+    assert "prediction: " in capfd.readouterr().out
+    monkeypatch.setattr("sys.argv", ["sledgehammer", "predict", *arguments])
+    allennlp_main(prog="sledgehammer")
+    printed = capfd.readouterr().out
+    assert printed == target.read_text()
+    assert [json.loads(line).get("id") for line in printed.splitlines()] == [7, None]
+
+
 @pytest.mark.parametrize("threshold", ["", '{"threshold": 0.0}', '{"threshold": 1.0}'])
 def test_predict_says_what_the_command_of_its_own_says(
     tiny_engine: Path, tmp_path: Path, allennlp: Any, threshold: str

@@ -9,6 +9,7 @@ from sledgehammer import engine
 from sledgehammer.commands import export as module
 from sledgehammer.commands import export_choice
 from sledgehammer.commands.export import ExportCommand
+from sledgehammer.commands.export_verification import BATCHES
 from sledgehammer.commands.tradeoff import TradeoffCommand
 from sledgehammer.engine.manifest import write
 from sledgehammer.model.archives import open_archive
@@ -58,7 +59,7 @@ def test_whether_neighbours_change_an_answer_is_printed(
     printed = capsys.readouterr().out
     verification = json.loads((tmp_path / "engine/verification.json").read_text())
     kept = verification["alone_against_batches"]
-    assert kept["batches"] == 200 and kept["rows"] > 200
+    assert kept["batches"] == BATCHES and kept["rows"] > BATCHES
     if precision == "int8":
         assert (kept["labels"], kept["exits"], kept["probabilities"]) == (0, 0, 0)
         assert kept["probability_difference"] < 1e-5

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from allennlp.commands import main as allennlp_main
 
 from sledgehammer.analysis.all_exits import fingerprints, run_all_exits
 from sledgehammer.calibration import fit_scalings
@@ -63,7 +64,8 @@ def test_validation_rows_that_it_learns_from_are_left_out(
     run_command(
         Lexical(), str(tiny_archive), TRAIN, "--validation", str(both), "-o", str(target), *FEW
     )
-    assert "validation rows, which are among the training data" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "left out 9 of 14 rows: 9 validation rows are among the training data\n" in said
     assert len(open_archive(str(target)).model.seen.temperatures) == 5
 
 
@@ -85,6 +87,21 @@ def test_the_other_commands_see_it(
     lines = [json.loads(line) for line in ranked.read_text().splitlines()]
     assert {line["exit_layer"] for line in lines} == {-1}
     assert list(lines[0]["predictions"]) == ["-1", "0", "2", "3"]
+
+
+def test_evaluate_writes_null_for_the_speedup_of_no_layers(
+    with_exit: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "predictions.jsonl"
+    overrides = {"model.policy": {"type": "confidence", "threshold": 0.0}}
+    arguments = [
+        str(with_exit), DEV, "--predictions-output-file", str(target),
+        "--overrides", json.dumps(overrides),
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["allennlp", "evaluate", *arguments])
+    allennlp_main(prog="allennlp")
+    (batch,) = [json.loads(line) for line in target.read_text().splitlines()]
+    assert batch["layers_run"] == [0] * 5 and batch["layer_speedup"] == [None] * 5
 
 
 def test_calibrate_fits_the_mixing_anew(with_exit: Path, tmp_path: Path) -> None:
@@ -119,7 +136,10 @@ def test_pruning_keeps_it(with_exit: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ([TRAIN, "--validation", TRAIN], "all 9 validation rows are among the training data"),
+        (
+            [TRAIN, "--validation", TRAIN],
+            "9 validation rows are among the training data: none is left",
+        ),
         (["missing.txt", "--validation", DEV], "no data at 'missing.txt'"),
         ([TRAIN, "--validation", DEV], "too few rows to fit temperatures to"),
         ([TRAIN, "--validation", DEV, "--bits", "30"], "lexical.bits must be a whole number"),

@@ -218,7 +218,8 @@ def test_json_lines_and_a_callback_that_nobody_knows(
         "--json-lines", "--overrides",
         '{"trainer.callbacks": ["sledgehammer_calibration", "their_bar"]}',
     )  # fmt: skip
-    assert "no trainer callback 'their_bar' here: left out" in capsys.readouterr().err
+    said = "the trainer callback 'their_bar' is not registered here: left out"
+    assert said in capsys.readouterr().err
     report = report_in(tmp_path / "new.tar.gz")
     assert report["rows"] == 2 and report["validation"] == DEV
 
