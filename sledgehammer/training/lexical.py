@@ -1,7 +1,7 @@
 """Fits the linear model of the exit before the first layer, with scikit-learn."""
 
 import warnings
-from typing import List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -86,8 +86,7 @@ def fit(
     """
     if not len(training.label) or not len(validation.label):
         raise ConfigurationError("the lexical exit needs rows to train on, and others to validate")
-    present = np.unique(training.label)
-    if len(present) < 2:
+    if len(np.unique(training.label)) < 2:
         raise ConfigurationError(
             "the lexical exit needs training rows of at least two labels, got one"
         )
@@ -98,7 +97,7 @@ def fit(
     best: Optional[Tuple[LinearModel, Trial]] = None
     trials = []
     for strength in strengths:
-        weights, bias = _regression(rows, training.label, strength, labels, present)
+        weights, bias = fit_weights(saga(strength), rows, training.label, labels)
         model = _made(space, idf, used, weights, bias)
         trials.append(_judged(model, validation, strength))
         if best is None or trials[-1].nll < best[1].nll:
@@ -138,13 +137,29 @@ def tf_idf(features: Features, idf: ndarray, used: ndarray, rows: int) -> sparse
     return sparse.csr_matrix((value, (row, column[features.bucket[known]])), shape=shape)
 
 
-def _regression(
-    rows: sparse.csr_matrix, label: ndarray, strength: float, labels: int, present: ndarray
+def saga(strength: float) -> LogisticRegression:
+    """Return a regression to be fitted to sparse rows, with scikit-learn's C."""
+    return LogisticRegression(C=strength, solver="saga", tol=1e-3, max_iter=_ROUNDS, random_state=0)
+
+
+def fit_weights(
+    regression: LogisticRegression, rows: Any, label: ndarray, labels: int
 ) -> Tuple[ndarray, ndarray]:
-    """Weights (labels, features) and bias (labels,)."""
-    regression = LogisticRegression(
-        C=strength, solver="saga", tol=1e-3, max_iter=_ROUNDS, random_state=0
-    )
+    """Fit a logistic regression to rows, not all labels of which need occur.
+
+    # Parameters
+
+    rows : `ndarray` or `sparse.csr_matrix`
+        Shape (rows, features).
+    label : `ndarray`
+        Shape (rows,), at least two of whole numbers from 0.
+    labels : `int`
+        How many labels there are.
+
+    # Returns
+
+    Weights (labels, features) and bias (labels,).
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         regression.fit(rows, label)
@@ -154,6 +169,7 @@ def _regression(
     all_weights = np.zeros((labels, weights.shape[1]))
     # A label that no row has is as improbable as one that one row of all had.
     all_bias = np.full(labels, bias.min() - np.log(1 + len(label)))
+    present = regression.classes_
     all_weights[present], all_bias[present] = weights, bias
     return all_weights, all_bias
 
