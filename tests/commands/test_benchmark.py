@@ -7,13 +7,17 @@ import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
 
+from sledgehammer.analysis.all_exits import run_all_exits
 from sledgehammer.analysis.tradeoff import Point
 from sledgehammer.benchmark.contenders import Contender, open_contender
 from sledgehammer.commands.benchmark import BenchmarkCommand
 from sledgehammer.commands.benchmark_choice import read_parts, used_row_warnings
 from sledgehammer.commands.benchmark_contenders import choose_rivals, name_points
+from sledgehammer.commands.benchmark_words import check_word_rivals, choose_word_rivals
 from sledgehammer.commands.export import ExportCommand
+from sledgehammer.commands.lexical import Lexical
 from sledgehammer.dataset_readers import SstReader
+from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.manifest import sealed
 from sledgehammer.model.archives import open_archive
 from tests.cli import refused, run_command
@@ -166,6 +170,71 @@ def test_the_standard_baseline_and_its_accuracy(
     assert printed.index("ratio of means") < printed.index("ratio of p50s")
 
 
+def test_rivals_that_run_no_transformer(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are fitted to the training data; the model's own lexical exit is one of them."""
+    with_exit, report = tmp_path / "lexical.tar.gz", tmp_path / "speed.json"
+    run_command(
+        Lexical(), str(tiny_archive), TRAIN, "--validation", DEV, "-o", str(with_exit),
+        "--bits", "10", "--min-rows", "1", "--few-rows",
+    )  # fmt: skip
+    training = tmp_path / "more.txt"
+    training.write_text((Path(TRAIN).read_text() + Path(HELD_OUT).read_text()) * 2)
+    run(
+        with_exit, DEV, "--thresholds", "0.6", "1", "--rival", "linear", *FEW,
+        "--training-data", training, "--output", report,
+    )  # fmt: skip
+    content = json.loads(report.read_text())
+    rivals = ["lexical exit alone", "TF-IDF of words", "TF-IDF of words and characters"]
+    assert list(content["rival_answers"]) == rivals
+    assert list(content["contenders"])[2:] == rivals
+    assert {c["path"] for c in content["contenders"].values() if c["kind"] == "words"} == {
+        "(fitted for this run)"
+    }
+    opened = open_archive(str(with_exit))
+    outputs = run_all_exits(*opened, read_rows(opened.reader, DEV))
+    alone = float((outputs.logits[:, 0].argmax(dim=1) == outputs.label).double().mean())
+    assert content["rival_answers"]["lexical exit alone"]["accuracy"] == pytest.approx(alone)
+    assert all(answer["mean_layers"] == 0 for answer in content["rival_answers"].values())
+    for result in content["results"]:
+        low, high = result["throughput_quartiles"]
+        assert low <= result["throughput"] <= high
+    times = {r["contender"]: r["mean"] for r in content["results"] if r["batch_size"] == 1}
+    name = f"{with_exit.parent.name}/{with_exit.name}"
+    whole = next(time for contender, time in times.items() if "at 1" in contender)
+    assert times["lexical exit alone"] < whole, f"{name} runs all layers"
+    assert "lexical exit alone" in capsys.readouterr().out
+
+
+def test_rows_that_rivals_were_fitted_to_cause_a_warning(
+    tiny_archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data.txt"
+    data.write_text(Path(HELD_OUT).read_text() * 3)
+    parsed = arguments(str(data), "--rival", "linear", "--training-data", str(data))
+    parsed.archive = str(tiny_archive)
+    opened = {parsed.archive: open_archive(parsed.archive)}
+    rows = read_rows(opened[parsed.archive].reader, HELD_OUT)
+    rivals = choose_word_rivals(parsed, opened, rows, tmp_path)
+    assert [c.name for c in rivals.points] == ["TF-IDF of words", "TF-IDF of words and characters"]
+    (warning,) = rivals.warnings
+    assert warning.startswith("9 of the 9 rows are also in") and warning in capsys.readouterr().err
+
+
+def test_all_rivals_say_which_need_training_data(
+    tiny_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed = arguments(DEV, "--all-rivals")
+    rivals = choose_word_rivals(parsed, {"archive": open_archive(str(tiny_archive))}, [], Path())
+    assert rivals.points == {} and set(rivals.missing) == {"linear", "static"}
+    assert "--training-data" in rivals.missing["linear"]
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    parsed = arguments(DEV, "--rival", "static", "--training-data", DEV)
+    with pytest.raises(ConfigurationError, match=r"allennlp-sledgehammer\[static\]"):
+        check_word_rivals(parsed)
+
+
 def arguments(*given: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     BenchmarkCommand().add_subparser(parser.add_subparsers())
@@ -218,6 +287,7 @@ def test_rows_used_to_make_the_model_cause_warnings(
         (["--cuda-device", "99"], "--cuda-device 99: this machine has"),
         (["--thresholds", "2"], "between 0 and 1"),
         (["--output", "speed.txt"], ".json"),
+        (["--rival", "linear"], "--rival linear: give --training-data DATA"),
         (["--max-accuracy-drop", "2"], "--max-accuracy-drop"),
     ],
 )
