@@ -1,15 +1,14 @@
 """Start a process for each contender, and talk to it."""
 
-import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
-from multiprocessing import Pipe
 from typing import Any, Dict, Iterator, List, Sequence
 
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.benchmark.contenders import Contender
+from sledgehammer.support.child import Child, ChildDied
 
 LAST_LINES = 20
 """How many of the last lines that a process wrote are shown if it dies."""
@@ -18,8 +17,7 @@ LAST_LINES = 20
 class Worker:
     """Start the process of a contender (see `worker`) and send it commands.
 
-    Commands and answers are plain data. The process is a fresh Python: `multiprocessing` would
-    import the main module again, and with it torch and AllenNLP, which engines do without.
+    Commands and answers are plain data.
 
     # Parameters
 
@@ -33,17 +31,9 @@ class Worker:
 
     def __init__(self, contender: Contender, threads: int) -> None:
         self._name = contender.name
-        self._connection, theirs = Pipe()
         # A file takes all output; a pipe that nobody reads would block the process.
         self._output = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "sledgehammer.benchmark.worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=subprocess.STDOUT,
-                pass_fds=[theirs.fileno()],
-            )
+        self._child = Child("sledgehammer.benchmark.worker", self._output)
         try:
             self.ask(**contender.as_dict(), threads=threads)
         except BaseException:
@@ -59,30 +49,26 @@ class Worker:
         wrote are first shown on standard error.
         """
         try:
-            self._connection.send(command)
-            answer = self._connection.recv()
-        except (EOFError, OSError):
-            raise ConfigurationError(f"{self._name}: {self._show_death()}") from None
+            self._child.send(command)
+            answer: Dict[str, Any] = self._child.receive()
+        except ChildDied as death:
+            raise ConfigurationError(f"{self._name}: {self._show_death(death)}") from None
         if "error" in answer:
             raise ConfigurationError(f"{self._name}: {answer['error']}")
         return answer
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        self._process.kill()
-        self._process.wait()
-        self._connection.close()
+        self._child.close()
         self._output.close()
 
-    def _show_death(self) -> str:
+    def _show_death(self, death: ChildDied) -> str:
         """Show what the dead process wrote, and return how it ended."""
-        code = self._process.wait()
         lines = self._last_lines()
         for line in lines:
             print(f"{self._name}: {line}", file=sys.stderr)
-        ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit status {code}"
         written = "; its last output is above" if lines else " and wrote nothing"
-        return f"its process {ended}{written}"
+        return f"its process {death}{written}"
 
     def _last_lines(self) -> List[str]:
         self._output.seek(0)

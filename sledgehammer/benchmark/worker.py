@@ -6,10 +6,10 @@ its cores. So every contender has a process of its own, and all but one of them 
 
 import sys
 import time
-from multiprocessing.connection import Connection
 from typing import Any, Dict, List, Optional
 
 from sledgehammer.benchmark.contenders import Contender, OpenContender, open_contender
+from sledgehammer.support.child import connection_of
 
 
 class Session:
@@ -60,15 +60,15 @@ class Session:
         return profile(engine, self._contender, self._rows, batch_size, self._threads)
 
 
-def main(handle: int) -> None:
+def main(handle: str) -> None:
     """Open the contender that the first message describes, then answer commands until the end.
 
     # Parameters
 
-    handle : `int`
+    handle : `str`
         The file descriptor of this process's end of the connection.
     """
-    connection = Connection(handle)
+    connection = connection_of(handle)
     try:
         description = connection.recv()
         threads = description.pop("threads")
@@ -85,4 +85,4 @@ def main(handle: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(sys.argv[1])

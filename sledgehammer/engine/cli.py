@@ -9,11 +9,10 @@ import zlib
 from pathlib import Path
 from typing import Any, Dict, List, NoReturn, Sequence
 
-from sledgehammer.engine.answering import Destination, answer_lines
-from sledgehammer.engine.lines import LineFormat
-from sledgehammer.engine.loading import load
+from sledgehammer.engine.answering import Destination, Job, answer_lines
 from sledgehammer.engine.manifest import EngineError, is_engine
 from sledgehammer.engine.schedule import BATCH_SIZE
+from sledgehammer.engine.workers import answer_lines_with_workers
 from sledgehammer.policies import check_for_some_policy, settings_in
 from sledgehammer.support.arguments import positive_int
 from sledgehammer.support.files import not_a_file
@@ -27,7 +26,7 @@ ALLENNLP_ONLY = (
 )  # fmt: skip
 """Options that only AllenNLP's own command has."""
 
-EXPORTED_ONLY = ("threads", "pool", "max_wait")
+EXPORTED_ONLY = ("threads", "workers", "pool", "max_wait")
 """Options that only exported models have."""
 
 DESCRIPTION = """\
@@ -38,8 +37,8 @@ error unless --keep names it. A line that can't be answered gets {"error": ..., 
 answer to a text that was longer than the model can read has "truncated": true.
 
 DIR is an exported model (`sledgehammer export`). With an archive, or with an option that is not
-listed here, `allennlp predict` does the work. It has all of these options except --threads, --pool
-and --max-wait: see `allennlp predict --help`."""
+listed here, `allennlp predict` does the work. It has all of these options except --threads,
+--workers, --pool and --max-wait: see `allennlp predict --help`."""
 
 EXAMPLE = """\
 example:
@@ -163,8 +162,15 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 def _add_schedule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--threads", type=positive_int, metavar="N", help="all usable cores if not given"
-    )
+        "--threads", type=positive_int, metavar="N",
+        help="threads that share the work of a batch (default: one for each usable core, with "
+        "--workers one)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--workers", type=positive_int, metavar="N",
+        help="processes that share the lines; with a core for each, more texts a second than from "
+        "as many threads, for long inputs",
+    )  # fmt: skip
     parser.add_argument(
         "--pool", action=argparse.BooleanOptionalAction,
         help="let texts that go on after an exit wait for others (default: whatever is faster)",
@@ -210,18 +216,18 @@ def _settings(parsed: argparse.Namespace, archive: bool = False) -> Dict[str, An
 
 
 def _predict(parsed: argparse.Namespace, settings: Dict[str, Any]) -> int:
-    engine = load(parsed.directory, parsed.threads)
-    try:
-        format = LineFormat(engine.manifest.fields, parsed.keep, parsed.text_lines)
-    except ValueError as error:
-        raise EngineError(str(error)) from error
+    threads = parsed.threads or (1 if parsed.workers else None)
+    job = Job(
+        parsed.directory, settings, parsed.keep, parsed.text_lines, threads, parsed.batch_size,
+        parsed.pool,
+    )  # fmt: skip
     max_wait = parsed.max_wait
     if max_wait is None and not Path(parsed.input).is_file():
         max_wait = WAIT
-    return answer_lines(
-        engine, format, parsed.input, Destination(parsed.output_file, not parsed.silent),
-        engine.with_settings(settings), engine.schedule(parsed.batch_size, parsed.pool), max_wait,
-    )  # fmt: skip
+    destination = Destination(parsed.output_file, not parsed.silent)
+    if parsed.workers:
+        return answer_lines_with_workers(job, parsed.workers, parsed.input, destination, max_wait)
+    return answer_lines(job, parsed.input, destination, max_wait)
 
 
 def for_archives(arguments: Sequence[str]) -> List[str]:

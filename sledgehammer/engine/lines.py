@@ -141,6 +141,12 @@ class Tally:
     bad_lines: List[int] = field(default_factory=list)
     truncated: List[int] = field(default_factory=list)
 
+    def add(self, other: "Tally") -> None:
+        """Add the tally of the lines that follow."""
+        self.lines += other.lines
+        self.bad_lines += other.bad_lines
+        self.truncated += other.truncated
+
     def summaries(self, max_length: int) -> List[str]:
         """Return a message about long texts and one about bad lines, if there were any."""
         messages = []

@@ -1,5 +1,6 @@
 """Supply the entries of a stream, from an iterator or from a thread that reads ahead."""
 
+import contextlib
 import queue
 import threading
 from dataclasses import dataclass, field
@@ -118,6 +119,11 @@ class Ahead:
             return self._entries.get(timeout=longest)
         except queue.Empty:
             return NothingYet()
+
+    def wake(self) -> None:
+        """Let somebody who waits for an entry get `NothingYet`, unless there are entries anyway."""
+        with contextlib.suppress(queue.Full):
+            self._entries.put_nowait(NothingYet())
 
     def close(self) -> None:
         self._closed.set()
