@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from benchmarks.study import lexical
 from benchmarks.study.plan import FULL_LAYERS, SYSTEMS, Dataset, Run, runs, test_path
 from benchmarks.study.training import archive
 from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits
@@ -73,8 +74,10 @@ def _accuracies(
     dataset: Dataset, done: Sequence[Run], data: Optional[str], out: Path
 ) -> Tuple[Dict[str, Any], List[Row]]:
     """Return the curve of every run, by system, and the test rows."""
-    systems: Dict[str, Any] = {name: {"runs": []} for name in (*SYSTEMS, "uncalibrated", "oracle")}
+    names = (*SYSTEMS, "uncalibrated", "oracle", *lexical.NAMES)
+    systems: Dict[str, Any] = {name: {"runs": []} for name in names}
     rows: List[Row] = []
+    words = lexical.words_of(dataset, list(done), data, out)
     for run in done:
         opened = open_archive(str(archive(run, out)))
         opened.reader.max_instances = dataset.test_rows
@@ -87,6 +90,14 @@ def _accuracies(
             plain = torch.ones_like(temperatures)
             _add(systems["uncalibrated"], run, _curve(_tradeoff(opened, outputs, plain)), plain)
             _add(systems["oracle"], run, [calibrated.oracle()])
+        if words and run.system in (*lexical.IN_FRONT, *lexical.MIXED_IN):
+            validation = lexical.validation_rows(dataset, opened.reader, data)
+            cache = archive(run, out).parent / "validation_outputs.safetensors"
+            on_validation = outputs_of(opened, validation, cache)
+            made = lexical.helped(run.system, opened, words, on_validation, outputs)
+            for name, (curve, scalings) in made.items():
+                temperatures, mixing = (torch.tensor(values) for values in zip(*scalings))
+                _add(systems[name], run, curve, temperatures, mixing)
     return systems, rows
 
 
@@ -160,10 +171,12 @@ def _add(
     run: Run,
     curve: List[Point],
     temperatures: Optional[torch.Tensor] = None,
+    mixing: Optional[torch.Tensor] = None,
 ) -> None:
     result = {"seed": run.seed, "curve": curve}
-    if temperatures is not None:
-        result["temperatures"] = temperatures.tolist()
+    for name, values in (("temperatures", temperatures), ("mixing", mixing)):
+        if values is not None:
+            result[name] = values.tolist()
     system["runs"].append(result)
 
 

@@ -1,0 +1,105 @@
+"""Measure what a text costs below the first layer: tokenising, features, weights.
+
+    python -m benchmarks.rivals.cost sst imdb snli --data FOLDER
+
+Single texts, one thread, in this process; of each text the fastest of some rounds, so that what
+else the machine does counts as little as can be. The lexical exit is fitted to all training rows.
+"""
+
+import argparse
+import json
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Sequence
+
+import numpy as np
+
+from benchmarks import sections
+
+RESULTS = sections.RESULTS / "rivals"
+TEXTS = 400
+ROUNDS = 9
+STEPS = ("tokenising", "features", "weights")
+
+
+def parse(arguments: "List[str] | None" = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.rivals.cost", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("datasets", nargs="+", help="of the study")
+    parser.add_argument("--data", help="a folder with the datasets; the official downloads if none")
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    arguments = parse()
+    import sledgehammer.plugin  # noqa: F401
+    from benchmarks.rivals.rows import read_all
+    from sledgehammer.benchmark.machine import describe_machine
+    from sledgehammer.support.owned import scratch_folder
+
+    found = []
+    with scratch_folder() as folder:
+        for dataset in arguments.datasets:
+            rows = read_all(dataset, arguments.data)
+            texts = rows.parts["test"].texts
+            step = max(1, len(texts) // TEXTS)
+            tokenizer = engine_tokenizer(rows.reader, folder / f"{dataset}.json")
+            times = step_times(tokenizer, rows.fit_lexical(), texts[::step][:TEXTS])
+            found.append({"dataset": dataset, **figures(texts[::step][:TEXTS], times)})
+            print(json.dumps(found[-1]))
+    content = {
+        "date": date.today().isoformat(), "machine": describe_machine(),
+        "rounds": ROUNDS, "datasets": found,
+    }  # fmt: skip
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "cost.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def engine_tokenizer(reader: Any, file: Path) -> Any:
+    """Return the tokenizer of an exported model with a lexical exit."""
+    from sledgehammer.engine.tokenizer import Tokenizer
+
+    reader.save_tokenizer(file)
+    inputs = ["input_ids", "attention_mask", "token_type_ids"]
+    texts = len(reader.fields)
+    return Tokenizer(file, reader.max_length, inputs, reader.pad_token_id, texts, whole=True)
+
+
+def step_times(tokenizer: Any, model: Any, texts: Sequence[Sequence[str]]) -> np.ndarray:
+    """Return the seconds of each step for each text: (steps, texts), the fastest of all rounds."""
+    rounds = []
+    for _ in range(ROUNDS):
+        times: List[List[float]] = [[], [], []]
+        for row in texts:
+            text = row[0] if len(row) == 1 else tuple(row)
+            (encoded,) = timed(times[0], lambda text=text: tokenizer.encode([text]))
+            features = timed(times[1], lambda e=encoded: model.space.features([e.texts]))
+            timed(times[2], lambda f=features: model.of_features(f, 1))
+        rounds.append(times)
+    return np.min(rounds, axis=0)
+
+
+def timed(times: List[float], run: Callable[[], Any]) -> Any:
+    began = time.perf_counter()
+    result = run()
+    times.append(time.perf_counter() - began)
+    return result
+
+
+def figures(texts: Sequence[Sequence[str]], times: np.ndarray) -> Dict[str, Any]:
+    """Return milliseconds: those of each step, mean, and of all steps, mean and percentiles."""
+    total = 1000 * times.sum(axis=0)
+    p50, p95, p99 = np.percentile(total, [50, 95, 99]).tolist()
+    return {
+        "texts": len(texts),
+        "mean_words": float(np.mean([len(" ".join(row).split()) for row in texts])),
+        **{step: float(1000 * seconds.mean()) for step, seconds in zip(STEPS, times)},
+        "mean": float(total.mean()), "p50": p50, "p95": p95, "p99": p99,
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
