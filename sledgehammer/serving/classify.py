@@ -14,20 +14,26 @@ from sledgehammer.serving.models import ServedModel
 from sledgehammer.serving.problems import Problem
 
 FIELDS = (
-    "model", "input", "user", "priority", "request_id", "truncate_prompt_tokens", "softmax",
+    "model", "input", "trace", "user", "priority", "request_id", "truncate_prompt_tokens", "softmax",
     "activation", "use_activation", "add_special_tokens", "encoding_format", "dimensions",
 )  # fmt: skip
-"""The fields of a request. Those after `input` are taken from other servers' clients and ignored."""
+"""The fields of a request. Those after `trace` are taken from other servers' clients and ignored."""
 
 
 async def classify(service: Service, request: Request) -> Response:
-    """Answer a request of the form `{"model": NAME, "input": TEXT or [TEXT, ...]}`."""
+    """Answer a request of the form `{"model": NAME, "input": TEXT or [TEXT, ...]}`.
+
+    With `"trace": true` an answer also has `exits`, what each exit said on the way.
+    """
     deadline = service.deadline(request)
     content = await read_object(request, service.limits)
     model = service.models.get(content.get("model"))
     settings = split_fields(model, content, FIELDS)
     items = texts_in(model, content)
-    answers = await service.answers(model, items, settings, deadline, "input")
+    traced = content.get("trace", False)
+    if not isinstance(traced, bool):
+        raise Problem(422, "trace must be true or false", "trace")
+    answers = await service.answers(model, items, settings, deadline, "input", traced)
     return json_response(_response(model, answers))
 
 

@@ -11,10 +11,13 @@ from numpy import ndarray
 from sledgehammer.engine.batch import Batch, Stopped, step
 from sledgehammer.engine.lines import TRUNCATED
 from sledgehammer.policies import RowSettings
-from sledgehammer.serving.jobs import DEADLINE, HURRIED, Job
+from sledgehammer.serving.jobs import DEADLINE, EXITS, HURRIED, Job
 from sledgehammer.serving.lane import Encode, GoOn, Start
 from sledgehammer.serving.models import ServedModel
 from sledgehammer.serving.problems import Problem
+
+TRACED = ("exit_layer", "label", "confidence")
+"""What a traced answer tells of each exit."""
 
 FAILED = "the model failed on this text"
 
@@ -186,7 +189,7 @@ class Dispatcher:
         if position == 0:
             model.watch(batch)
         if stopped is not None:
-            finished += self._answer(model, stopped)
+            finished += self._answer(model, stopped, batch)
         if rest is not None:
             rest = self._cut(model, rest, now, finished)
         model.estimates.saw_answers(len(finished), now - began)
@@ -211,19 +214,24 @@ class Dispatcher:
             return batch
         probs = batch.probs[-1][late]
         stopped = Stopped(batch.rows[late], batch.position - 1, probs)
-        cut = self._answer(model, stopped)
+        cut = self._answer(model, stopped, batch)
         for job in cut:
             job.answer[DEADLINE] = True
         finished += cut
         return None if late.all() else batch.keep(np.flatnonzero(~late))
 
-    def _answer(self, model: ServedModel, stopped: Stopped) -> List[Job]:
+    def _answer(self, model: ServedModel, stopped: Stopped, batch: Batch) -> List[Job]:
         jobs = model.take(stopped.rows)
-        for job, probs in zip(jobs, stopped.probs.tolist()):
+        for job, row, probs in zip(jobs, stopped.rows.tolist(), stopped.probs.tolist()):
             job.answer = model.engine.answer(stopped.exit, probs)
             job.answer["tokens"] = len(job.encoded.ids)
             if job.encoded.truncated:
                 job.answer[TRUNCATED] = True
+            if job.traced:
+                place = int(np.flatnonzero(batch.rows == row)[0])
+                said = [exit_probs[place].tolist() for exit_probs in batch.probs]
+                answers = [model.engine.answer(exit, own) for exit, own in enumerate(said)]
+                job.answer[EXITS] = [{name: a[name] for name in TRACED} for a in answers]
             if job.hurried:
                 job.answer[HURRIED] = True
         return jobs

@@ -46,6 +46,7 @@ class Service:
         settings: Mapping[str, Any],
         deadline: Optional[float],
         field: str,
+        traced: bool = False,
     ) -> List[Answer]:
         """Return an answer, or `{"error": ...}`, for each text.
 
@@ -57,6 +58,8 @@ class Service:
             The policy's settings for all texts, or a list with one a text.
         field : `str`
             What errors call the texts.
+        traced : `bool`, optional (default = `False`)
+            Whether answers tell what each exit said.
 
         # Raises
 
@@ -77,6 +80,8 @@ class Service:
         if items and not jobs:
             where = field if len(items) == 1 else f"{field}[0]"
             raise Problem(422, gathering.answers[0]["error"], where)
+        for job in jobs if traced else ():
+            job.traced = True
         self.dispatcher.submit(model, jobs)
         return await gathering.wait()
 

@@ -14,6 +14,9 @@ DEADLINE = "deadline"
 HURRIED = "hurried"
 """The field, `true`, of an answer for which the policy's setting was lowered to meet a deadline."""
 
+EXITS = "exits"
+"""The field with what each exit said, of answers to requests that ask for it."""
+
 Answer = Dict[str, Any]
 
 
@@ -39,6 +42,7 @@ class Job:
 
     __slots__ = (
         "answer", "arrived", "deadline", "done", "encoded", "hurried", "index", "settings", "text",
+        "traced",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +61,7 @@ class Job:
         self.arrived = time.monotonic()
         self.encoded: Encoded = Encoded([], [])
         self.hurried = False
+        self.traced = False
         self.answer: Answer = {}
 
 

@@ -1,6 +1,6 @@
 """Tell how the server is, and what it serves."""
 
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -56,6 +56,20 @@ class Status:
         return json_response(content)
 
 
+def expected_layers(model: ServedModel) -> List[List[float]]:
+    """Return the curve of a model whose threshold is swept: pairs of a threshold and the mean number
+    of layers that its calibration data ran at it; empty if that is not known."""
+    manifest = model.engine.manifest
+    if model.engine.policy.sweeps != "threshold":
+        return []
+    layers = [layer + 1 for layer in manifest.exit_layers]
+    return [
+        [row[0], sum(share * count for share, count in zip(row[1:], layers))]
+        for row in manifest.exit_shares
+        if any(row[1:])
+    ]
+
+
 def described(model: ServedModel) -> Dict[str, Any]:
     """Return what `/info` says of a model."""
     engine = model.engine
@@ -80,5 +94,6 @@ def described(model: ServedModel) -> Dict[str, Any]:
             }
             for name, setting in policy.settings.items()
         },
+        "expected_layers": expected_layers(model),
         "warning": engine.choice_problem(policy),
     }

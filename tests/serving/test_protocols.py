@@ -57,6 +57,17 @@ def test_settings_for_all_texts_for_each_and_in_each(client: Any) -> None:
     assert [d["exit_layer"] for d in data] == [3, 0, 2], "a text's own settings add to the others"
 
 
+def test_a_trace_tells_what_each_exit_said(client: Any) -> None:
+    items = [TEXT, {"text": TEXT, "threshold": 0}, {"text": TEXT, "max_exit_layer": 2}]
+    data = classified(client, input=items, threshold=1, trace=True)
+    assert [[e["exit_layer"] for e in d["exits"]] for d in data] == [[0, 2, 3], [0], [0, 2]]
+    for datum in data:
+        last = datum["exits"][-1]
+        assert {name: datum[name] for name in last} == last
+    assert "exits" not in classified(client, input=TEXT)[0]
+    assert client.post("/v1/classify", json={"input": TEXT, "trace": 1}).json()["field"] == "trace"
+
+
 def test_a_bad_text_gets_its_own_error(client: Any) -> None:
     items = [
         3,
