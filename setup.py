@@ -120,9 +120,8 @@ setup(
         "dev": [
             *PLOT,
             # Not tried with the stack of Python 3.10, where torch is older than what is exported.
-            *(f"{name}; python_version >= '3.11'" for name in [*EXPORT, *STATIC, *DOCS]),
-            *SERVE,
-            "httpx>=0.27",
+            *(f"{name}; python_version >= '3.11'" for name in [*EXPORT, *STATIC, *SERVE, *DOCS]),
+            "httpx>=0.27; python_version >= '3.11'",
             "build>=1; python_version >= '3.11'",
             "hypothesis>=6",
             "mypy>=1.8",
