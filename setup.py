@@ -62,6 +62,16 @@ PLOT = ["matplotlib>=3.8", "plotly>=5.20"]
 # The rival `static` of `sledgehammer benchmark`: embeddings whose weights are in the package.
 STATIC = ["wordllama>=0.4"]
 
+# `sledgehammer serve`; on Windows uvicorn does without uvloop.
+SERVE = [
+    "httptools>=0.6",
+    "msgspec>=0.18",
+    "prometheus-client>=0.20",
+    "starlette>=0.37",
+    "uvicorn>=0.29",
+    "uvloop>=0.19; sys_platform != 'win32'",
+]
+
 # The manual, its API reference and its notebook.
 DOCS = [
     "ipykernel>=6",
@@ -94,7 +104,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["sledgehammer", "sledgehammer.*"]),
-    package_data={"sledgehammer": ["py.typed"]},
+    package_data={"sledgehammer": ["py.typed", "serving/*.html", "serving/*.json"]},
     python_requires=">=3.10",
     install_requires=[f"{name}; python_version < '3.11'" for name in STOCK]
     + [f"{name}; python_version >= '3.11'" for name in CURRENT],
@@ -105,11 +115,13 @@ setup(
         "export": EXPORT,
         "plot": PLOT,
         "static": [f"{name}; python_version >= '3.11'" for name in STATIC],  # needs numpy 2
+        "serve": SERVE,
         "docs": DOCS,
         "dev": [
             *PLOT,
             # Not tried with the stack of Python 3.10, where torch is older than what is exported.
-            *(f"{name}; python_version >= '3.11'" for name in [*EXPORT, *STATIC, *DOCS]),
+            *(f"{name}; python_version >= '3.11'" for name in [*EXPORT, *STATIC, *SERVE, *DOCS]),
+            "httpx>=0.27; python_version >= '3.11'",
             "build>=1; python_version >= '3.11'",
             "hypothesis>=6",
             "mypy>=1.8",

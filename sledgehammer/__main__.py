@@ -1,6 +1,6 @@
 """Run the `sledgehammer` command: AllenNLP's own, with this plugin loaded, from any directory.
 
-`sledgehammer predict` with an exported model needs no AllenNLP.
+`sledgehammer predict` with an exported model needs no AllenNLP, nor does `sledgehammer serve`.
 """
 
 import sys
@@ -28,6 +28,10 @@ def _run(arguments: List[str]) -> None:
         return
     if cli.takes(arguments):
         sys.exit(cli.main(arguments[1:]))
+    if arguments[:1] == ["serve"]:
+        from sledgehammer.serving import cli as serving
+
+        sys.exit(serving.main(arguments[1:]))
     if arguments[:1] == ["predict"]:
         arguments = ["predict", *cli.for_archives(arguments[1:])]
     if VERBOSE not in sys.argv and arguments[:1] and arguments[0] not in NOISY:

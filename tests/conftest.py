@@ -1,7 +1,9 @@
 """Shared fixtures: where the test data is, and small readers and models."""
 
 import os
+import shutil
 from pathlib import Path
+from typing import Any, Iterator
 
 # No test may reach for the network; must be set before transformers is imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -80,3 +82,27 @@ def _exported(
     directory = tmp_path_factory.mktemp(runtime)
     export(str(archive), open_archive(str(archive)), Format(runtime, "fp32"), directory)
     return directory
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    """A headless Chromium."""
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("needs Chromium and its driver (Debian: apt install chromium chromium-driver)")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
+        "disable-component-update", "disable-sync", "window-size=1000,700",
+        f"user-data-dir={tmp_path / 'profile'}",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    window = webdriver.Chrome(options=options, service=Service(driver))
+    yield window
+    window.quit()

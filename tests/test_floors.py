@@ -13,7 +13,7 @@ FLOORS = [
     ["__main__"],
     ["plugin", "api"],
     ["commands"],
-    ["analysis", "training", "export", "benchmark"],
+    ["analysis", "training", "export", "benchmark", "serving"],
     ["model"],
     ["dataset_readers"],
     ["objectives"],

@@ -76,6 +76,11 @@ class SettingRange:
             return None
         return f"{name} must be {self._range()}, got {repr(value)[:80]}"
 
+    def nearest(self, value: float) -> float:
+        """Return a number as one that the setting may have: within its range, and whole if need be."""
+        bounded = min(max(value, self.low), self.high)
+        return float(round(bounded)) if self.whole else bounded
+
     def _range(self) -> str:
         kind = "a whole number" if self.whole else "a number"
         if math.isfinite(self.high):

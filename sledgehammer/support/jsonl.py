@@ -24,7 +24,7 @@ def parse_line(line: str) -> Tuple[Dict[str, Any], Optional[str]]:
         return {}, _TOO_DEEP
     except ValueError as error:
         return {}, f"not JSON: {error}"
-    if _is_deep(loaded):
+    if is_deep(loaded):
         return {}, _TOO_DEEP
     if not isinstance(loaded, dict):
         return {}, f"expected a JSON object, got {type(loaded).__name__}"
@@ -113,7 +113,7 @@ def summary_of_truncated(numbers: Sequence[int], max_length: int) -> str:
 _TOO_DEEP = f"not JSON that can be read: lists or objects are nested deeper than {DEEPEST} levels"
 
 
-def _is_deep(value: Any) -> bool:
+def is_deep(value: Any) -> bool:
     """Return whether lists and objects are nested too deeply for recursive code to process."""
     level = [value]
     for _ in range(DEEPEST + 1):

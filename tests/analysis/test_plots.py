@@ -1,9 +1,8 @@
 """Pictures are written whole; the page is looked at in a real browser where there is one."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Any, List
 from xml.etree import ElementTree
 
 import pytest
@@ -117,29 +116,6 @@ def test_plots_that_can_not_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(__import__("sys").modules, "plotly", None)
     with pytest.raises(ConfigurationError, match=r"pip install 'allennlp-sledgehammer\[plot\]'"):
         check_plot(tmp_path / "curve.html", pages=True)
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.skip("needs Chromium and its driver (Debian: apt install chromium chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in (
-        "headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-        "disable-component-update", "disable-sync", "window-size=1000,700",
-        f"user-data-dir={tmp_path / 'profile'}",
-    ):  # fmt: skip
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    window = webdriver.Chrome(options=options, service=Service(driver))
-    yield window
-    window.quit()
 
 
 def test_hovering_a_point_shows_its_figures(tmp_path: Path, browser: Any) -> None:

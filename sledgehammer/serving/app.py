@@ -1,0 +1,147 @@
+"""Put routes, models and workers together into an application."""
+
+import asyncio
+import functools
+import logging
+import signal
+from contextlib import asynccontextmanager, suppress
+from typing import Any, AsyncIterator, Callable, Dict, Iterator, List, Tuple
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from sledgehammer.serving import classify, inference_v2, streaming, text_embeddings
+from sledgehammer.serving.access import Guard, Keys
+from sledgehammer.serving.dispatcher import Dispatcher
+from sledgehammer.serving.inputs import TIMEOUT, Service
+from sledgehammer.serving.metrics import Collector, ModelTally, RequestTally
+from sledgehammer.serving.models import Models
+from sledgehammer.serving.options import Options
+from sledgehammer.serving.pages import docs_page, home_page, openapi_document
+from sledgehammer.serving.problems import Problem
+from sledgehammer.serving.status import Status
+
+LOG = logging.getLogger("sledgehammer.serving")
+
+Gauge = Tuple[str, str, Dict[str, float]]
+
+
+class Server:
+    """Hold a whole server but for the sockets.
+
+    # Parameters
+
+    options : `Options`
+
+    # Raises
+
+    `EngineError` if a model can't be opened; `OSError` if the file of keys can't be read.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._keys = Keys(options.access.key_file)
+        self.models = Models(options.directories, options.batching, options.settings)
+        self.dispatcher = Dispatcher(options.batching.workers, options.limits.queue)
+        self.service = Service(self.models, self.dispatcher, options.limits, options.timeout)
+        requests = RequestTally()
+        self._status = Status(self.service, Collector(requests, self._tallies, self._gauges))
+        self.app: ASGIApp = Guard(
+            self._router(), self._keys, options.access.hosts, options.limits, requests
+        )
+        if options.access.origins:
+            self.app = CORSMiddleware(
+                self.app,
+                options.access.origins,
+                allow_methods=("GET", "POST"),
+                allow_headers=("authorization", "content-type", "x-api-key", TIMEOUT),
+                expose_headers=("retry-after",),
+            )
+
+    def _router(self) -> Router:
+        # `partial` would hide the name, under which the route is counted.
+        def bound(handler: Callable[..., Any]) -> Callable[..., Any]:
+            @functools.wraps(handler)
+            async def endpoint(request: Any) -> Any:
+                return await handler(self.service, request)
+
+            return endpoint
+
+        post, status, v2 = ["POST"], self._status, inference_v2
+        routes: List[Tuple[str, Callable[..., Any], List[str]]] = [
+            ("/v1/classify", bound(classify.classify), post),
+            ("/predict", bound(text_embeddings.predict), post),
+            ("/v2/models/{name}/infer", bound(v2.infer), post),
+            ("/v1/stream", bound(streaming.stream), post),
+            *((path, handler, ["GET"]) for path, handler in (
+                ("/", home_page), ("/docs", docs_page), ("/openapi.json", openapi_document),
+                ("/healthz", status.healthz), ("/readyz", status.readyz),
+                ("/info", status.info), ("/metrics", status.metrics),
+                ("/v2", bound(v2.server_metadata)),
+                ("/v2/health/live", status.healthz), ("/v2/health/ready", status.readyz),
+                ("/v2/models/{name}", bound(v2.model_metadata)),
+                ("/v2/models/{name}/ready", bound(v2.model_ready)),
+            )),
+        ]  # fmt: skip
+        # Clients of the protocol may name a version; there is one, "1".
+        versioned = [
+            (path.replace("{name}", "{name}/versions/1"), handler, methods)
+            for path, handler, methods in routes
+            if "{name}" in path
+        ]
+        return Router(
+            [Route(path, handler, methods=m) for path, handler, m in [*routes, *versioned]],
+            redirect_slashes=False,
+            default=_not_found,
+            lifespan=self._lifespan,
+        )
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Any) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
+            loop.add_signal_handler(signal.SIGHUP, self._start_reload)
+        watching = asyncio.create_task(self._watch())
+        self._status.is_ready = True
+        yield
+        self._status.is_ready = False
+        watching.cancel()
+        await loop.run_in_executor(None, self.dispatcher.close)
+
+    def _start_reload(self) -> None:
+        # The loop itself holds tasks only weakly.
+        self._reloading = asyncio.ensure_future(self.reload())
+
+    async def reload(self) -> None:
+        """Read models and keys anew, as on SIGHUP."""
+        try:
+            self._keys.read()
+        except (OSError, ValueError) as error:
+            LOG.warning("the old keys stay valid: %s", error)
+        await asyncio.get_running_loop().run_in_executor(None, self.models.reload_all)
+
+    async def _watch(self) -> None:
+        while self._options.poll > 0:
+            await asyncio.sleep(self._options.poll)
+            await asyncio.get_running_loop().run_in_executor(None, self.models.look)
+
+    def shut_down(self) -> None:
+        """Say in `/readyz` that the server is about to end."""
+        self._status.is_ready = False
+
+    def _tallies(self) -> Dict[str, ModelTally]:
+        return {model.name: model.tally for model in self.models.all()}
+
+    def _gauges(self) -> Iterator[Gauge]:
+        waiting = self.dispatcher.counts(self.models.all())
+        yield "queue_texts", "Texts that have not begun.", waiting
+        unanswered = {"": float(self.dispatcher.unanswered)}
+        yield "unanswered_texts", "Texts accepted and not answered, of all models.", unanswered
+        yield "reloads", "How often the directory was opened anew.", self.models.reloads
+        failed = self.models.failed_reloads
+        yield "failed_reloads", "How often that failed.", failed
+
+
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    raise Problem(404, f"there is nothing at {scope['path']!r:.200}; see /docs")

@@ -1,0 +1,93 @@
+"""Listen, and end gracefully."""
+
+import signal
+import socket
+import sys
+import threading
+from contextlib import contextmanager
+from typing import Any, Iterator, Optional, Sequence
+
+import uvicorn
+
+from sledgehammer.serving.app import Server
+from sledgehammer.serving.options import Address, Options
+
+PATIENCE = 30
+"""Seconds that connections may take to end after the signal to stop."""
+
+
+class _Listener(uvicorn.Server):
+    """Stop on SIGTERM and Ctrl-C without raising the signal anew: a graceful end is no failure."""
+
+    server: Server
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        old = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        self.server.shut_down()
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: Optional[Sequence[socket.socket]] = None) -> None:
+        await super().startup(list(sockets) if sockets else None)
+        if self.started and sockets:
+            scheme = "https" if self.config.is_ssl else "http"
+            host, port = sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            names = ", ".join(model.name for model in self.server.models.all())
+            print(f"serving {names} on {scheme}://{shown}:{port}", file=sys.stderr, flush=True)
+
+
+def bind(address: Address) -> socket.socket:
+    """Return a socket that is bound to an address; port 0 is any free port.
+
+    # Raises
+
+    `OSError` if it is taken, or there is no such host.
+    """
+    found = socket.getaddrinfo(
+        address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, kind, protocol, _, place = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(place)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def listen(options: Options, listener: socket.socket) -> None:
+    """Serve until a signal comes; what was accepted is answered.
+
+    # Raises
+
+    `EngineError` or `OSError` if a model, the keys or the certificate can't be read.
+    """
+    server = Server(options)
+    address = options.address
+    config = uvicorn.Config(
+        server.app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=PATIENCE,
+        ssl_certfile=address.certificate,
+        ssl_keyfile=address.key,
+    )
+    listening = _Listener(config)
+    listening.server = server
+    listening.run(sockets=[listener])
