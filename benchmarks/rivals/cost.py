@@ -75,16 +75,16 @@ def step_times(tokenizer: Any, model: Any, texts: Sequence[Sequence[str]]) -> np
         times: List[List[float]] = [[], [], []]
         for row in texts:
             text = row[0] if len(row) == 1 else tuple(row)
-            (encoded,) = timed(times[0], lambda text=text: tokenizer.encode([text]))
-            features = timed(times[1], lambda e=encoded: model.space.features([e.texts]))
-            timed(times[2], lambda f=features: model.of_features(f, 1))
+            (encoded,) = timed(times[0], tokenizer.encode, [text])
+            features = timed(times[1], model.space.features, [encoded.texts])
+            timed(times[2], model.of_features, features, 1)
         rounds.append(times)
     return np.min(rounds, axis=0)
 
 
-def timed(times: List[float], run: Callable[[], Any]) -> Any:
+def timed(times: List[float], run: Callable[..., Any], *arguments: Any) -> Any:
     began = time.perf_counter()
-    result = run()
+    result = run(*arguments)
     times.append(time.perf_counter() - began)
     return result
 

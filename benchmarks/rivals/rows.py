@@ -1,6 +1,6 @@
 """Read the rows of a dataset of the study, with the word pieces that a lexical exit reads."""
 
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 from allennlp.data import DatasetReader
@@ -15,7 +15,7 @@ class Part(NamedTuple):
     """Hold some rows: their texts, their word pieces, and their labels as whole numbers."""
 
     texts: List[List[str]]
-    pieces: List[Pieces]
+    pieces: Sequence[Pieces]
     label: np.ndarray
 
     def first(self, count: int) -> "Part":
@@ -50,7 +50,9 @@ def open_reader(dataset: str) -> TransformerReader:
     config.update(
         model_name=BACKBONE, max_length=plan.max_length, validation_size=plan.validation_rows
     )
-    return DatasetReader.from_params(Params(config))
+    reader = DatasetReader.from_params(Params(config))
+    assert isinstance(reader, TransformerReader)
+    return reader
 
 
 def labelled_rows(

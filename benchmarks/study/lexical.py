@@ -21,7 +21,7 @@ from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.lexical import LinearModel
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.support.files import replacing
-from sledgehammer.training.lexical_exit import fit_lexical_exit
+from sledgehammer.training.lexical_exit import fit_lexical_exit, labelled_rows
 
 IN_FRONT = {"multi_exit": {"lexical": False, "lexical_mixing": True}}
 """Systems that are made of a trained one by an exit in front, and whether that is mixed in too."""
@@ -61,7 +61,8 @@ def words_of(dataset: Dataset, done: List[Run], data: Optional[str], out: Path) 
         model.lexical.linear = LinearModel.load(file)
     else:
         training = _rows(reader, f"{data_root(dataset, data)}{dataset.train}#train", None)
-        fitted = fit_lexical_exit(model, reader, training, validation)
+        parts = [labelled_rows(model, reader, rows) for rows in (training, validation)]
+        fitted = fit_lexical_exit(model, reader, *parts)
         with replacing(file) as partial, open(partial, "wb") as opened:
             fitted.model.save(opened)
     test = _rows(reader, test_path(dataset, data), dataset.test_rows)

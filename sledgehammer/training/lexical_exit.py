@@ -71,7 +71,10 @@ def fit_before_training(model: ExitClassifier, trainer: GradientDescentTrainer) 
     validation = _rows_of(trainer._validation_data_loader)
     reader, _ = next(_sources(trainer.data_loader))
     fitted = fit_lexical_exit(
-        model, reader, _labelled(model, reader, training), _labelled(model, reader, validation)
+        model,
+        reader,
+        labelled_rows(model, reader, training),
+        labelled_rows(model, reader, validation),
     )
     best = next(trial for trial in fitted.trials if trial.strength == fitted.strength)
     logger.info(
@@ -96,7 +99,7 @@ def _rows_of(loader: Any) -> List[Row]:
     return all_rows
 
 
-def _labelled(
+def labelled_rows(
     model: ExitClassifier, reader: TransformerReader, rows: Sequence[Row]
 ) -> LabelledRows:
     """Return the word pieces and the labels of the rows that have a label."""
