@@ -15,8 +15,9 @@ text; over more, a window of the stream could stay away from the budget for long
 SLACK = 0.001
 """A balance of this share of what all rows may cost is settled twice as fast, a larger one faster yet."""
 
-SOON = 2000
-"""So many rows count as `all` until there are more."""
+SOON = 200
+"""As long as fewer rows have begun, so many count as `all`: settled faster, short streams end nearer to
+their budget, but the threshold jumps more from text to text."""
 
 REFRESH = 8
 """A threshold serves so many rows at an exit before it is worked out anew."""
