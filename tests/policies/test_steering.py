@@ -154,7 +154,7 @@ def test_short_streams_end_near_their_budget(
         for first in range(0, 48, batch_size):
             spent += cost[steered(steering, sure[first : first + batch_size])].sum()
         errors.append(spent / 48 / budget - 1)
-    assert np.sqrt(np.mean(np.square(errors))) <= 0.023
+    assert np.sqrt(np.mean(np.square(errors))) <= 0.026
 
 
 def test_rows_in_flight_count() -> None:
