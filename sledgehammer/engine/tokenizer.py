@@ -143,6 +143,8 @@ def padded(rows: Sequence[Encoded], names: Sequence[str], pad_token_id: int) -> 
 
     An array of shape (rows, tokens), int64, for each name.
     """
+    if len(rows) == 1:  # a text alone has no padding, and waits for each microsecond
+        return _unpadded(rows[0], names)
     shape = (len(rows), max(len(row.ids) for row in rows))
     arrays = {
         name: np.full(shape, pad_token_id if name == "input_ids" else 0, np.int64) for name in names
@@ -154,6 +156,13 @@ def padded(rows: Sequence[Encoded], names: Sequence[str], pad_token_id: int) -> 
         for name, array in arrays.items():
             array[i, : len(row.ids)] = values[name]
     return arrays
+
+
+def _unpadded(row: Encoded, names: Sequence[str]) -> Dict[str, ndarray]:
+    values = {
+        "input_ids": row.ids, "attention_mask": [1] * len(row.ids), "token_type_ids": row.type_ids
+    }  # fmt: skip
+    return {name: np.array([values[name]], np.int64) for name in names}
 
 
 class TruncatingTokenizer:

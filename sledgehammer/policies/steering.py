@@ -16,8 +16,9 @@ SLACK = 0.001
 """A balance of this share of what all rows may cost is settled twice as fast; a larger one, even
 faster."""
 
-SOON = 2000
-"""For `SLACK`, a stream counts as at least so many rows."""
+SOON = 200
+"""A stream counts as at least so many rows for `SLACK`. With fewer, short streams would end nearer to
+their budget, but the threshold would jump more from text to text."""
 
 REFRESH = 8
 """A threshold is used for so many rows at an exit before it is computed anew."""

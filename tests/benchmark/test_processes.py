@@ -9,9 +9,9 @@ from typing import Any, List
 import pytest
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.benchmark import processes
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.benchmark.processes import Worker, workers
+from sledgehammer.support import child
 
 ANSWER = """
 import os, sys
@@ -33,7 +33,7 @@ def instead(monkeypatch: pytest.MonkeyPatch) -> Any:
         def start(command: List[str], **options: Any) -> Any:
             return popen([sys.executable, "-c", ANSWER + code, command[-1]], **options)
 
-        monkeypatch.setattr(processes.subprocess, "Popen", start)
+        monkeypatch.setattr(child.subprocess, "Popen", start)
 
     return run
 

@@ -135,6 +135,12 @@ def test_batches_are_padded_on_the_right() -> None:
     assert batch["token_type_ids"].tolist() == [[0, 0, 0, 0], [0, 0, 1, 1]]
     assert {array.dtype for array in batch.values()} == {np.dtype(np.int64)}
     assert list(tokenizer(inputs=INPUTS[:2]).batch(rows)) == INPUTS[:2]
+    for row, pieces in enumerate(rows):
+        alone, length = tokenizer().batch([pieces]), len(pieces.ids)
+        assert list(alone) == list(batch)
+        for name, array in alone.items():
+            np.testing.assert_array_equal(array, batch[name][row : row + 1, :length])
+            assert array.dtype == np.int64
 
 
 @pytest.mark.parametrize("text", [3, None, ("a", "b"), ["a", 1], b"a", []])

@@ -139,6 +139,24 @@ def test_an_adversary_who_knows_the_threshold(batch_size: int, period: int) -> N
     assert_kept(costs, [budget * n for n in rows], rows, budget)
 
 
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("hardness", [-1.0, 0.0, 1.5])
+@pytest.mark.parametrize("layers, budget", MODELS)
+def test_short_streams_end_near_their_budget(
+    layers: List[int], budget: float, hardness: float, batch_size: int
+) -> None:
+    """Each of 48 texts, as hard as the calibration data, or easier or harder than they."""
+    cost, errors = np.array(layers, float), []
+    for seed in range(1, 13):
+        sure = confidences(np.full(48, hardness), len(layers), seed)
+        steering = steering_of(layers, budget)
+        spent = 0.0
+        for first in range(0, 48, batch_size):
+            spent += cost[steered(steering, sure[first : first + batch_size])].sum()
+        errors.append(spent / 48 / budget - 1)
+    assert np.sqrt(np.mean(np.square(errors))) <= 0.026
+
+
 def test_rows_in_flight_count() -> None:
     """Batches begin and wait at the second exit: those after them are told what they will cost."""
     layers, budget = MODELS[0]
