@@ -27,6 +27,7 @@ def parse(arguments: "List[str] | None" = None) -> argparse.Namespace:
     parser.add_argument("--standard", metavar="ARCHIVE", help="the standard baseline")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, help="timed texts; the default depends on the dataset")
     parser.add_argument(
         "--out", type=Path, default=Path("out/rivals"), help="what is made on the way"
     )
@@ -56,7 +57,7 @@ def main() -> None:
         "--thresholds", *THRESHOLDS, "--rival", "linear", "--rival", "static",
         "--training-data", data["train"], *standard, "--batch-sizes", 1, 32,
         "--threads", arguments.threads, "--rounds", arguments.rounds,
-        "--rows", ROWS[arguments.dataset], "--weights", arguments.archive, "--eager",
+        "--rows", arguments.rows or ROWS[arguments.dataset], "--weights", arguments.archive, "--eager",
         "--onnx-int8", "--output", report,
     )  # fmt: skip
     content = portable(json.loads(report.read_text()), arguments.dataset)

@@ -38,21 +38,25 @@ def main() -> None:
     import sledgehammer.plugin  # noqa: F401
     from benchmarks.rivals.rows import read_all
     from sledgehammer.benchmark.machine import describe_machine
-    from sledgehammer.commands.base import print_table
+    from sledgehammer.commands.base import print_table, write_json
 
     rows = read_all(arguments.dataset, arguments.data)
-    points: List[Dict[str, Any]] = []
-    for count in sizes(len(rows.parts["train"].label), arguments.rows):
-        points.append({"rows": count, **fitted(rows, count, arguments.rivals)})
-        print_table([{k: f"{v:.4g}" for k, v in point.items()} for point in points])
-    content = {
-        "dataset": arguments.dataset, "date": date.today().isoformat(),
-        "machine": describe_machine(), "validation_rows": len(rows.parts["validation"].label),
-        "test_rows": len(rows.parts["test"].label), "points": points,
-    }  # fmt: skip
     RESULTS.mkdir(parents=True, exist_ok=True)
     target = RESULTS / f"learning-{arguments.dataset}.json"
-    target.write_text(json.dumps(content, indent=1) + "\n")
+    points = json.loads(target.read_text())["points"] if target.is_file() else []
+    done = {point["rows"] for point in points}
+    for count in sizes(len(rows.parts["train"].label), arguments.rows):
+        if count not in done:
+            points.append({"rows": count, **fitted(rows, count, arguments.rivals)})
+        print_table([{k: f"{v:.4g}" for k, v in point.items()} for point in points])
+        content = {
+            "dataset": arguments.dataset, "date": date.today().isoformat(),
+            "machine": describe_machine(),
+            "validation_rows": len(rows.parts["validation"].label),
+            "test_rows": len(rows.parts["test"].label),
+            "points": sorted(points, key=lambda point: point["rows"]),
+        }  # fmt: skip
+        write_json(content, target)
     print(target)
 
 

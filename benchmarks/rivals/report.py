@@ -192,7 +192,7 @@ def section(reports: Dict[str, Dict[str, Any]]) -> str:
     if cost := load_other("cost"):
         parts.append(
             "\n### What a text costs below the first layer\n\n"
-            "Milliseconds of single texts, one thread, the fastest of "
+            "CPU time of single texts in milliseconds, one thread, the fastest of "
             f"{cost['rounds']} rounds each: percentiles of the whole, and the mean of each step "
             "(`python -m benchmarks.rivals.cost "
             f"{' '.join(found['dataset'] for found in cost['datasets'])}`; {circumstances(cost)}). "

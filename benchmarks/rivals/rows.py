@@ -72,10 +72,16 @@ def labelled_rows(
     }
 
 
-def read_all(dataset: str, data: Optional[str]) -> Rows:
-    """Read all labelled rows of a dataset; what the study limits is not limited here."""
+def read_all(dataset: str, data: Optional[str], most: Optional[int] = None) -> Rows:
+    """Read the labelled rows of a dataset; what the study limits is not limited here.
+
+    # Parameters
+
+    most : `int`, optional
+        How many rows of each part to keep, the first ones; all if `None`.
+    """
     reader = open_reader(dataset)
-    rows = labelled_rows(reader, dataset, data)
+    rows = {part: all[:most] for part, all in labelled_rows(reader, dataset, data).items()}
     labels: List[Any] = sorted({row.label for row in rows["train"]})
     parts = {
         name: Part(
