@@ -142,12 +142,12 @@ class Dispatcher:
     def _started(self, model: ServedModel, jobs: List[Job], now: float) -> Batch:
         """Return a batch of texts of which no exit has run."""
         settings = [self._hurried(model, job, now) for job in jobs]
-        batch = model.engine.encode_batch([job.encoded for job in jobs])
+        encoded = [job.encoded for job in jobs]
+        batch = model.engine.encode_batch(encoded, RowSettings.join(settings))
         with self._lock:
             batch.rows = model.numbered(jobs)
             for job in jobs:
                 model.tally.queue.add(now - job.arrived)
-        batch.settings = RowSettings.join(settings)
         return batch
 
     def _hurried(self, model: ServedModel, job: Job, now: float) -> RowSettings:
