@@ -18,7 +18,7 @@ FLOORS = [
     ["dataset_readers"],
     ["objectives"],
     ["network", "engine"],
-    ["policies", "lexical", "calibration", "support"],
+    ["policies", "lexical", "calibration", "support", "monitoring"],
     ["__init__"],
 ]
 """From the top of the house to its foundation."""
