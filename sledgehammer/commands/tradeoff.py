@@ -20,6 +20,7 @@ from sledgehammer.commands.base import (
     check_swept,
     open_and_run,
     parse_policy,
+    rows_at,
     write_json,
 )
 from sledgehammer.commands.seen_rows import add_seen_rows, allowed_rows, warn_of_used_rows
@@ -33,7 +34,6 @@ from sledgehammer.commands.tradeoff_choice import (
     wanted,
 )
 from sledgehammer.commands.tradeoff_report import print_curves, series, write_csv
-from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.export.changed import check_directory, write_with_choice
 from sledgehammer.model.archive_writing import check_target, write_changed
 from sledgehammer.model.archives import Opened, open_archive
@@ -200,7 +200,7 @@ def _progress(settings: List[float]) -> Iterable[float]:
 def _other_curve(archive: str, arguments: argparse.Namespace) -> Tuple[List[Point], Band]:
     """Return the curve of an archive to compare with: one point if it has a single exit."""
     opened = open_archive(archive, arguments.cuda_device)
-    rows = read_rows(opened.reader, arguments.data, arguments.json_lines)
+    rows = rows_at(arguments.data, arguments, opened.reader)
     tradeoff = tradeoff_of(
         opened, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
     )
@@ -222,7 +222,7 @@ def _write_files(
     if arguments.plot:
         path = arguments.engine or arguments.archive
         rows = report["rows"]
-        title = picture_title(path, opened, arguments.data, rows, arguments.json_lines)
+        title = picture_title(path, opened, arguments.data, rows, arguments.data_format is not None)
         point = None if chosen is None else chosen.point
         plot_tradeoff(series(report), arguments.plot, title, point)
 
