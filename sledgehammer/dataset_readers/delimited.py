@@ -102,7 +102,7 @@ def _delimiter(lines: Sequence[NumberedLine], wanted: Sequence[str], quoted: boo
 
     def columns_found(delimiter: str) -> int:
         try:
-            header = next(_reader(text, delimiter, quoted), [])
+            header: List[str] = next(_reader(text, delimiter, quoted), [])
         except csv.Error:
             return 0
         return len({name.strip() for name in header} & set(wanted))
