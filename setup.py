@@ -104,7 +104,9 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["sledgehammer", "sledgehammer.*"]),
-    package_data={"sledgehammer": ["py.typed", "serving/*.html", "serving/*.json"]},
+    package_data={
+        "sledgehammer": ["py.typed", "serving/*.html", "serving/*.json", "training/*.libsonnet"]
+    },
     python_requires=">=3.10",
     install_requires=[f"{name}; python_version < '3.11'" for name in STOCK]
     + [f"{name}; python_version >= '3.11'" for name in CURRENT],

@@ -15,10 +15,24 @@ from typing import Any, List
 __version__ = "0.2.0"
 
 _MODULES = {"engine": "sledgehammer.engine"}
-_NAMES = {"load": "sledgehammer.api", "open_archive": "sledgehammer.model.archives"}
+_NAMES = {
+    "Classifier": "sledgehammer.api",
+    "SledgehammerClassifier": "sledgehammer.estimator",
+    "fit": "sledgehammer.api",
+    "load": "sledgehammer.api",
+    "open_archive": "sledgehammer.model.archives",
+}
 """The modules of the names that users type; the package itself imports them from there."""
 
-__all__ = ["__version__", "engine", "load", "open_archive"]
+__all__ = [
+    "Classifier",
+    "SledgehammerClassifier",
+    "__version__",
+    "engine",
+    "fit",
+    "load",
+    "open_archive",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,142 @@
-"""Open models for programs, whether they were exported or not."""
+"""Open models for programs, whether they were exported or not, and fit new ones."""
 
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Optional, Union
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Union
 
 from sledgehammer.engine import Engine, EngineError
 from sledgehammer.engine import load as load_engine
 from sledgehammer.engine.manifest import is_engine
 from sledgehammer.support.missing_allennlp import require_allennlp
 
+if TYPE_CHECKING:  # the analysis needs torch, which exported models do without
+    from sledgehammer.analysis.tradeoff import Point
 
-def load(path: Union[str, Path], threads: Optional[int] = None) -> Engine:
+AnyPath = Union[str, Path]
+
+
+class Classifier(Engine):
+    """A model that answers texts, whether it is an archive or an exported model.
+
+    `predict` and `stream` are those of `Engine`. What learns from labelled texts needs AllenNLP
+    and torch; it never changes the model at hand, but writes another and opens it.
+
+    # Parameters
+
+    engine : `Engine`
+    path : `Path`
+        Where the model is.
+    """
+
+    def __init__(self, engine: Engine, path: AnyPath) -> None:
+        super().__init__(
+            engine.manifest, engine.tokenizer, engine.segments, engine.choice, engine.lexical
+        )
+        self.path = Path(path)
+
+    @property
+    def labels(self) -> List[str]:
+        """The names of the classes."""
+        return list(self.manifest.labels)
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether this is an exported model, and no archive."""
+        return is_engine(self.path)
+
+    def curve(self, texts: Iterable[Any], labels: Iterable[Any]) -> "List[Point]":
+        """Return what every threshold gives on labelled texts, the fastest first.
+
+        # Parameters
+
+        texts : `Iterable[Any]`
+            Strings, or pairs of them; a column of pandas or `datasets` will do.
+        labels : `Iterable[Any]`
+            As many.
+
+        # Raises
+
+        `EngineError` for unknown labels, bad texts, or another number of either.
+        """
+        require_allennlp()
+        from sledgehammer.commands.programs import curve
+
+        with _engine_errors():
+            return curve(str(self.path), texts, labels)
+
+    def choose(
+        self,
+        texts: Iterable[Any],
+        labels: Iterable[Any],
+        output: AnyPath,
+        max_accuracy_drop: float = 0.01,
+        delta: Optional[float] = 0.1,
+        force: bool = False,
+    ) -> "Classifier":
+        """Choose the fastest threshold that is accurate enough, and write a model that has it.
+
+        # Parameters
+
+        texts, labels : `Iterable[Any]`
+            As for `curve`. For a guarantee, none of them may have had a part in the model.
+        output : `Path`
+            The archive or, for an exported model, the directory to write.
+        max_accuracy_drop : `float`, optional
+            What the threshold may cost, against the last exit.
+        delta : `float`, optional
+            The probability that it costs more on other texts like these; `None` for no guarantee.
+
+        # Raises
+
+        `EngineError` also for texts that trained the model, if there is to be a guarantee.
+        """
+        require_allennlp()
+        from sledgehammer.commands.programs import choose
+
+        with _engine_errors():
+            target, wish = Path(output), (max_accuracy_drop, delta)
+            choose(str(self.path), texts, labels, target, *wish, force)
+        return load(output)
+
+    def calibrate(
+        self,
+        texts: Iterable[Any],
+        labels: Iterable[Any],
+        output: AnyPath,
+        few_rows: bool = False,
+        force: bool = False,
+    ) -> "Classifier":
+        """Fit the temperatures of an archive to other texts, and write a new archive.
+
+        # Raises
+
+        `EngineError` also for an exported model, or too few texts of a label without `few_rows`.
+        """
+        require_allennlp()
+        from sledgehammer.commands.programs import calibrate
+
+        with _engine_errors():
+            calibrate(str(self.path), texts, labels, Path(output), few_rows, force)
+        return load(output)
+
+    def export(
+        self, output: AnyPath, precision: str = "int8", format: str = "onnx", force: bool = False
+    ) -> "Classifier":
+        """Write an archive as an exported model, which needs neither AllenNLP nor torch.
+
+        # Raises
+
+        `EngineError` for a model that is exported already, or a format that cannot be written.
+        """
+        require_allennlp()
+        from sledgehammer.commands.programs import export
+
+        with _engine_errors():
+            export(str(self.path), Path(output), precision, format, force)
+        return load(output)
+
+
+def load(path: AnyPath, threads: Optional[int] = None) -> Classifier:
     """Open an exported model, or an archive, whose model then runs in eager PyTorch on the CPU.
 
     Both answer alike: see `Engine.predict` and `Engine.stream`. An exported model needs neither
@@ -29,16 +156,80 @@ def load(path: Union[str, Path], threads: Optional[int] = None) -> Engine:
     AllenNLP is missing.
     """
     if is_engine(path):
-        return load_engine(path, threads)
+        return Classifier(load_engine(path, threads), path)
     if threads is not None:
         raise EngineError("threads is for exported models; see torch.set_num_threads")
     require_allennlp()
-    from allennlp.common.checks import ConfigurationError
-
     from sledgehammer.export.eager import eager_engine
     from sledgehammer.model.archives import open_archive
 
+    with _engine_errors():
+        return Classifier(eager_engine(open_archive(str(path))), path)
+
+
+def fit(
+    texts: Iterable[Any],
+    labels: Iterable[Any],
+    output: AnyPath,
+    *,
+    backbone: Optional[str] = None,
+    objective: Optional[str] = None,
+    minutes: Optional[float] = None,
+    epochs: Optional[int] = None,
+    max_accuracy_drop: float = 0.01,
+    delta: float = 0.1,
+    class_weights: Any = None,
+    force: bool = False,
+) -> Classifier:
+    """Train a model, choose its threshold with a guarantee, export it, and open it.
+
+    It does what `sledgehammer fit` does. The texts are divided by their hash: most train the
+    network, some fit the temperatures, some choose the threshold.
+
+    # Parameters
+
+    texts : `Iterable[Any]`
+        Strings, or pairs of them; a column of pandas or `datasets` will do.
+    labels : `Iterable[Any]`
+        As many: strings, whole numbers or booleans.
+    output : `Path`
+        A folder that must not exist: it gets `data.jsonl`, and in `model/` the archive
+        (`model.tar.gz`), the exported model (`engine/`) and the config that ran.
+    backbone : `str`, optional
+        Hub name, local folder or `package:NAME/PATH`.
+    objective : `str`, optional
+        How the exits learn; `joint` by default.
+    minutes : `float`, optional
+        How long the network may train, with fewer rows if need be.
+    epochs : `int`, optional
+    max_accuracy_drop, delta : `float`, optional
+        With probability 1 - delta the threshold costs at most that accuracy.
+    class_weights : `Union[str, Dict[str, float]]`, optional
+        `"auto"`, or a map.
+    force : `bool`, optional
+        Replace what an earlier call wrote.
+
+    # Raises
+
+    `EngineError` for what a user can mend; nothing is left behind then.
+    """
+    require_allennlp()
+    from sledgehammer.commands.programs import fit_texts
+
+    with _engine_errors():
+        options = {
+            "backbone": backbone, "objective": objective, "minutes": minutes, "epochs": epochs,
+            "max_accuracy_drop": max_accuracy_drop, "delta": delta, "class_weights": class_weights,
+        }  # fmt: skip
+        return load(fit_texts(texts, labels, Path(output), force, options))
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """Raise what a user can mend as `EngineError`, whichever library found it."""
+    from allennlp.common.checks import ConfigurationError
+
     try:
-        return eager_engine(open_archive(str(path)))
+        yield
     except ConfigurationError as error:
         raise EngineError(error.message) from error

@@ -13,6 +13,7 @@ from sledgehammer.commands import (  # noqa: E402,F401
     errors,
     evaluate_table,
     export,
+    fit,
     lexical,
     prune,
     tradeoff,

@@ -15,6 +15,7 @@ from sledgehammer.commands.export import ExportCommand
 from sledgehammer.commands.lexical import Lexical
 from sledgehammer.commands.prune import Prune
 from sledgehammer.commands.tradeoff import TradeoffCommand
+from sledgehammer.dataset_readers import CsvReader
 from sledgehammer.engine import EngineError, cli, load
 from sledgehammer.engine.answering import LineReader
 from sledgehammer.engine.lines import LineFormat
@@ -22,7 +23,7 @@ from sledgehammer.model.archives import open_archive
 from sledgehammer.model.predictor import SledgehammerPredictor
 from sledgehammer.policies import ConfidencePolicy
 from tests.cli import refused
-from tests.conftest import FIXTURES
+from tests.conftest import FIXTURES, TINY_BERT
 
 DEV = str(FIXTURES / "sst/dev.txt")
 GOOD = b'{"text": "fun", "label": "positive"}'
@@ -104,6 +105,55 @@ def test_data(name: str, tiny_archive: Path, tmp_path: Path) -> None:
     assert f"{file}, line 2: " in caught.value.message and len(caught.value.message) < 500
 
 
+BAD_TABLES: Dict[str, bytes] = {
+    "no header": b"fun,positive\n", "other columns": b"a,b\nfun,positive\n",
+    "label twice": b"text,label,label\na,b,c\n", "a field too few": b"text,label,x\na,b\n",
+    "a field too many": b"text,label\na,b,c\n", "open quote": b'text,label\n"a,b\n' + b"c,d\n" * 99,
+    "text behind a quote": b'text,label\n"a"b,c\n', "NUL byte": b"text,label\na\0,b\n",
+    "latin-1": b"text,label\ncaf\xe9,b\n", "UTF-16": "text,label\na,b\n".encode("utf-16"),
+    "UTF-16 without a mark": "text,label\na,b\n".encode("utf-16-le"), "old Mac": b"text,label\ra,b\r",
+    "cut UTF-8": b"text,label\na,\xe2\x82\n", "no label": b"text,label\na,\n",
+    "spaces for a label": b"text,label\na, \t\n", "a picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    "a million commas": b"text,label\n" + b"," * 1_000_000 + b"\n",
+    "a million columns": b"c," * 500_000 + b"text\na\n",
+    "separators of records": "text,label\na\u2028b,\n".encode(),
+}  # fmt: skip
+"""Tables that are refused, with a reason in one line."""
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_tables(name: str, ending: str, tmp_path: Path) -> None:
+    """What is wrong with a table is told with the file and, but for its columns, the line."""
+    from sledgehammer.dataset_readers.json_lines import read_rows
+
+    file = tmp_path / f"in{ending}"
+    content = BAD_TABLES[name]
+    file.write_bytes(content.replace(b",", b"\t") if ending == ".tsv" else content)
+    with pytest.raises(ConfigurationError) as caught:
+        read_rows(_table_reader(), str(file))
+    message = caught.value.message
+    assert str(file) in message and len(message) < 900 and "\n" not in message
+    assert f"{file}, line " in message or "no rows in" in message
+
+
+@pytest.mark.parametrize("name", [n for n in BAD_LINES if n not in ("empty", "spaces")])
+def test_tables_of_json_lines(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "in.jsonl"
+    file.write_bytes(GOOD + b"\n" + BAD_LINES[name].replace(b"\n", b" ") + b"\n")
+    from sledgehammer.dataset_readers.json_lines import read_rows
+
+    with pytest.raises(ConfigurationError) as caught:
+        read_rows(_table_reader(), str(file))
+    assert f"{file}, line 2: " in caught.value.message and len(caught.value.message) < 500
+
+
+def _table_reader() -> Any:
+    if "table" not in _READERS:
+        _READERS["table"] = CsvReader(model_name=TINY_BERT)
+    return _READERS["table"]
+
+
 _READERS: Dict[str, Any] = {}
 
 
@@ -123,6 +173,8 @@ BAD_ARGUMENTS: Dict[str, List[str]] = {
     "empty data": ["{archive}", "{tmp}/empty"],
     "data that are an archive": ["{archive}", "{archive}"],
     "deep data": ["{archive}", "{tmp}/deep", "--json-lines"],
+    "deep table": ["{archive}", "{tmp}/deep", "--data-format", "jsonl"],
+    "no table": ["{archive}", DEV, "--data-format", "csv"],
     "no GPU": ["{archive}", DEV, "--cuda-device", "77"],
 }
 

@@ -53,6 +53,28 @@ def test_every_config_spells_out_what_its_parts_are(name: str) -> None:
     assert params["include_in_archive"] == ["transformer"]
 
 
+OWN = {"DATA": "reviews.csv", "TEXT": "title,body", "LABEL": "stars"}
+
+
+def test_own_data_by_three_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in OWN.items():
+        monkeypatch.setenv(name, value)
+    params = config("own").as_dict(quiet=True)
+    reader = params["dataset_reader"]
+    assert (reader["type"], reader["text"], reader["label"]) == (
+        "sledgehammer_csv", ["title", "body"], "stars",
+    )  # fmt: skip
+    assert params["train_data_path"] == "reviews.csv#train"
+    assert params["validation_data_path"] == "reviews.csv#validation"
+    assert params["validation_dataset_reader"] == reader
+    assert "class_weights" not in params["model"]
+    overridden = config("own", model__class_weights="auto", trainer__num_epochs=1)
+    assert overridden["model"]["class_weights"] == "auto"
+    monkeypatch.delenv("LABEL")
+    with pytest.raises(RuntimeError, match="LABEL"):
+        config("own")
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_overrides_reach_the_values_that_people_change(name: str) -> None:
     params = config(

@@ -10,7 +10,7 @@ import sledgehammer
 from tests.conftest import ROOT
 
 FLOORS = [
-    ["__main__"],
+    ["__main__", "estimator"],
     ["plugin", "api"],
     ["commands"],
     ["analysis", "training", "export", "benchmark", "serving"],

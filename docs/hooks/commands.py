@@ -35,12 +35,13 @@ def help_texts() -> Dict[str, str]:
 
     import sledgehammer.plugin  # noqa: F401
     from sledgehammer.commands.base import ArchiveCommand
+    from sledgehammer.commands.fit import Fit
     from sledgehammer.engine import cli
 
     subparsers = ArgumentParserWithDefaults(prog="sledgehammer").add_subparsers()
     texts = {"predict DIR": cli._parser().format_help()}
     for name in Subcommand.list_available():
         command = Subcommand.by_name(name)()
-        if name in ALLENNLP or isinstance(command, ArchiveCommand):
+        if name in ALLENNLP or isinstance(command, (ArchiveCommand, Fit)):
             texts[name] = command.add_subparser(subparsers).format_help()
     return texts

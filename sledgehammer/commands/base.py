@@ -15,8 +15,8 @@ from tabulate import tabulate
 
 from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits
 from sledgehammer.commands.errors import one_line_errors
-from sledgehammer.dataset_readers.base import Row
-from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.dataset_readers.base import Row, TransformerReader
+from sledgehammer.dataset_readers.json_lines import DATA_FORMATS, JSON_LINES, read_rows
 from sledgehammer.model.archives import Opened, check_exported_from, open_archive
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.policy_config import configuration_errors, make_policy
@@ -53,10 +53,14 @@ class ArchiveCommand(Subcommand):
         self.add_arguments(subparser)
         common = subparser.add_argument_group("how the data are read and run")
         common.add_argument(
-            "--json-lines",
-            action="store_true",
+            "--data-format", choices=DATA_FORMATS, metavar="FORMAT",
+            help=f"of DATA, if it is not what the archive was trained on: {', '.join(DATA_FORMATS)}; "
+            "archives trained on a table go by the ending of the file",
+        )  # fmt: skip
+        common.add_argument(
+            "--json-lines", action="store_const", const=JSON_LINES, dest="data_format",
             help='DATA has lines as for predict: {"text": ..., "label": ...}',
-        )
+        )  # fmt: skip
         common.add_argument("--batch-size", type=positive_int, default=64, metavar="N")
         common.add_argument("--cuda-device", type=int, default=-1, metavar="GPU", help="-1: CPU")
         common.add_argument(
@@ -128,9 +132,16 @@ def open_and_run(
     if dtype is not None:
         opened.model.use_number_format(dtype)
     check(opened.model)
-    rows = read_rows(opened.reader, arguments.data, arguments.json_lines, labelled)
+    rows = rows_at(arguments.data, arguments, opened.reader, labelled)
     rows = select(opened, rows)
     return opened, rows, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
+
+
+def rows_at(
+    path: str, arguments: argparse.Namespace, reader: TransformerReader, labelled: bool = True
+) -> List[Row]:
+    """Return the rows of a data file that a command line names, in the format that it says."""
+    return read_rows(reader, path, labelled=labelled, data_format=arguments.data_format)
 
 
 def parse_policy(argument: str) -> ExitPolicy:

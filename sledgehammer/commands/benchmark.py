@@ -120,7 +120,11 @@ class BenchmarkCommand(ArchiveCommand):
                 "choose_on": None if arguments.settings else parts.name,
                 "warnings": [*warnings, *words.warnings],
                 "title": picture_title(
-                    arguments.archive, first, arguments.data, len(timed), arguments.json_lines
+                    arguments.archive,
+                    first,
+                    arguments.data,
+                    len(timed),
+                    arguments.data_format is not None,
                 ),
                 "rows": len(timed),
                 "accuracy_rows": len(rows),

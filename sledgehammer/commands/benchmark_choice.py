@@ -6,9 +6,9 @@ from typing import Dict, List, NamedTuple
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import fingerprints
+from sledgehammer.commands.base import rows_at
 from sledgehammer.commands.seen_rows import warn, warn_of_used_rows
 from sledgehammer.dataset_readers.base import Row, TransformerReader
-from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.archives import Opened
 from sledgehammer.model.fitted_rows import PURPOSES
 
@@ -30,9 +30,9 @@ def read_parts(arguments: argparse.Namespace, reader: TransformerReader) -> Part
 
     `ConfigurationError` if there are too few rows to split.
     """
-    rows = read_rows(reader, arguments.data, arguments.json_lines)
+    rows = rows_at(arguments.data, arguments, reader)
     if arguments.choose_on:
-        chosen_on = read_rows(reader, arguments.choose_on, arguments.json_lines)
+        chosen_on = rows_at(arguments.choose_on, arguments, reader)
         return Parts(rows, chosen_on, arguments.choose_on)
     if arguments.settings:
         return Parts(rows, rows, arguments.data)

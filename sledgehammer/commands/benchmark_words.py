@@ -13,9 +13,9 @@ from sledgehammer.analysis.all_exits import fingerprints, label_indices
 from sledgehammer.analysis.tradeoff import Point, Tradeoff
 from sledgehammer.benchmark.contenders import Contender
 from sledgehammer.benchmark.word_fitting import KINDS, fit_words
+from sledgehammer.commands.base import rows_at
 from sledgehammer.commands.seen_rows import warn
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.manifest import is_engine
 from sledgehammer.model.archives import Opened
 from sledgehammer.policies import ConfidencePolicy
@@ -94,7 +94,7 @@ def choose_word_rivals(
     kinds = [kind for name in names if name not in missing for kind in WORD_RIVALS[name]]
     if kinds:
         first = opened[arguments.archive]
-        training = read_rows(first.reader, arguments.training_data, arguments.json_lines)
+        training = rows_at(arguments.training_data, arguments, first.reader)
         warnings = _warn_of_shared_rows(first, training, rows, arguments.training_data)
         for number, kind in enumerate(kinds):
             rivals.update(_fitted(kind, first, training, rows, folder / f"words-{number}"))

@@ -96,7 +96,11 @@ class Calibrate(ArchiveCommand):
         }
         if arguments.plot:
             title = picture_title(
-                arguments.archive, opened, arguments.data, len(rows), arguments.json_lines
+                arguments.archive,
+                opened,
+                arguments.data,
+                len(rows),
+                arguments.data_format is not None,
             )
             answered = _answered(outputs, model.exit_layers, before, after)
             plot_reliability(answered, arguments.plot, title)

@@ -103,6 +103,8 @@ class Ranking:
         row, exit = self._rows[position], int(self._exit[position])
         predicted = [self._names[i] for i in self._predicted[position].tolist()]
         line: Dict[str, Any] = {"rank": rank, "row": position + 1}
+        if row.metadata is not None and "id" in row.metadata:
+            line["id"] = row.metadata["id"]
         line.update(zip(self._fields, row.texts))
         line.update(
             exit_layer=self._layers[exit],

@@ -10,7 +10,7 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import run_all_exits
-from sledgehammer.commands.base import ArchiveCommand
+from sledgehammer.commands.base import ArchiveCommand, rows_at
 from sledgehammer.commands.export_choice import AUTO, candidates_of, export_fastest
 from sledgehammer.commands.export_verification import verify
 from sledgehammer.commands.seen_rows import warn_of_stale_choice, warn_of_used_rows
@@ -20,7 +20,6 @@ from sledgehammer.commands.temperature_checks import (
     warn_at_bounds,
 )
 from sledgehammer.dataset_readers.base import Row
-from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine.manifest import Manifest, write
 from sledgehammer.export.changed import check_directory
 from sledgehammer.export.directory import PRECISIONS, RUNTIMES, Format, export, range_batches
@@ -77,7 +76,7 @@ class ExportCommand(ArchiveCommand):
             )
         opened = open_archive(arguments.archive, arguments.cuda_device, arguments.overrides)
         data = {
-            name: _rows(opened, getattr(arguments, name), arguments.json_lines, name != "ranges")
+            name: _rows(opened, getattr(arguments, name), arguments, name != "ranges")
             for name in ("verify", "recalibrate", "ranges")
         }
         ranges = range_batches(opened, data["ranges"]) if needs_calibration else None
@@ -118,8 +117,10 @@ def _formats(arguments: argparse.Namespace) -> List[Format]:
     return [Format(arguments.format, arguments.precision)]
 
 
-def _rows(opened: Opened, path: Optional[str], json_lines: bool, labelled: bool) -> List[Row]:
-    return read_rows(opened.reader, path, json_lines, labelled) if path else []
+def _rows(
+    opened: Opened, path: Optional[str], arguments: argparse.Namespace, labelled: bool
+) -> List[Row]:
+    return rows_at(path, arguments, opened.reader, labelled) if path else []
 
 
 def _recalibrate(

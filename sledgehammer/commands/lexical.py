@@ -16,7 +16,7 @@ from sledgehammer.analysis.all_exits import (
     label_indices,
     run_all_exits,
 )
-from sledgehammer.commands.base import ArchiveCommand, as_json, print_table, write_json
+from sledgehammer.commands.base import ArchiveCommand, as_json, print_table, rows_at, write_json
 from sledgehammer.commands.seen_rows import leave_out, warn_of_used_rows
 from sledgehammer.commands.temperature_checks import (
     add_few_rows,
@@ -24,7 +24,6 @@ from sledgehammer.commands.temperature_checks import (
     warn_at_bounds,
 )
 from sledgehammer.dataset_readers.base import Row, Tokenised
-from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.model.archive_writing import check_target, write_changed
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.model.base import ExitClassifier
@@ -162,9 +161,9 @@ def _read(opened: Opened, arguments: argparse.Namespace) -> _Data:
     the training rows, or the validation rows are too few to fit temperatures to.
     """
     model, reader = opened
-    rows = read_rows(reader, arguments.data, arguments.json_lines)
+    rows = rows_at(arguments.data, arguments, reader)
     training_label = label_indices(model, rows)
-    validation_rows = read_rows(reader, arguments.validation, arguments.json_lines)
+    validation_rows = rows_at(arguments.validation, arguments, reader)
     tokenised = reader.tokenised([row.texts for row in rows])
     training_hashes = fingerprints_of(reader, tokenised.inputs)
     validation = reader.tokenised([row.texts for row in validation_rows])

@@ -11,6 +11,7 @@ from allennlp.nn import util
 from torch import Tensor
 
 from sledgehammer.analysis.all_exits import label_indices
+from sledgehammer.commands.base import rows_at
 from sledgehammer.dataset_readers.base import Row, token_batches
 from sledgehammer.dataset_readers.holdout import PARTS, split_path
 from sledgehammer.dataset_readers.json_lines import read_rows
@@ -54,7 +55,7 @@ def read_data(opened: Opened, arguments: argparse.Namespace, config: Dict[str, A
     data.
     """
     model, reader = opened
-    rows = read_rows(reader, arguments.data, arguments.json_lines)
+    rows = rows_at(arguments.data, arguments, reader)
     labels = label_indices(model, rows)
     assert labels is not None
     path, part = split_path(arguments.data)
@@ -63,9 +64,9 @@ def read_data(opened: Opened, arguments: argparse.Namespace, config: Dict[str, A
     if not validation:
         raise ConfigurationError("the archive names no validation data: give --validation DATA")
     try:
-        # --json-lines is about the user's files; the archive names a file for its own reader.
-        json_lines = arguments.json_lines and requested is not None
-        validation_rows = read_rows(reader, validation, json_lines)
+        # --data-format is about the user's files; the archive names a file for its own reader.
+        data_format = arguments.data_format if requested else None
+        validation_rows = read_rows(reader, validation, data_format=data_format)
     except ConfigurationError as error:
         if requested:
             raise

@@ -6,6 +6,7 @@ from typing import Any, Dict
 
 from sledgehammer.dataset_readers.base import TransformerReader
 from sledgehammer.dataset_readers.holdout import split_path
+from sledgehammer.dataset_readers.tables import TableReader
 from sledgehammer.engine.manifest import is_engine
 from sledgehammer.model.archive_files import read_member
 from sledgehammer.model.archives import Opened
@@ -19,7 +20,7 @@ DATASETS = {
 }
 
 
-def picture_title(path: str, opened: Opened, data: str, rows: int, json_lines: bool) -> str:
+def picture_title(path: str, opened: Opened, data: str, rows: int, other_format: bool) -> str:
     """Return a title of one line that names the dataset and the model.
 
     # Parameters
@@ -32,21 +33,21 @@ def picture_title(path: str, opened: Opened, data: str, rows: int, json_lines: b
         Where the rows come from.
     rows : `int`
         How many rows there are.
-    json_lines : `bool`
-        Whether the data are JSON lines rather than a file of the reader's dataset.
+    other_format : `bool`
+        Whether the data are in another format than files of the reader's dataset.
     """
-    dataset = dataset_name(opened.reader, data, json_lines)
+    dataset = dataset_name(opened.reader, data, other_format)
     layers = ", ".join(map(str, opened.model.exit_layers))
     return f"{dataset} ({rows:,} rows): {model_name(path)}, exits at layers {layers}"
 
 
-def dataset_name(reader: TransformerReader, data: str, json_lines: bool) -> str:
+def dataset_name(reader: TransformerReader, data: str, other_format: bool) -> str:
     """Return a dataset's name, after its reader, and that of the part, after its file."""
     file, part = split_path(data)
     stem = Path(file).name.split(".")[0]
     if part:
         stem = f"{stem} {part}"
-    if json_lines:
+    if other_format or isinstance(reader, TableReader):
         return stem
     kind = type(reader).__name__
     return f"{DATASETS.get(kind, kind.removesuffix('Reader'))} {stem}"

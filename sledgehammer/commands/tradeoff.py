@@ -20,6 +20,7 @@ from sledgehammer.commands.base import (
     check_swept,
     open_and_run,
     parse_policy,
+    rows_at,
     write_json,
 )
 from sledgehammer.commands.seen_rows import add_seen_rows, allowed_rows, warn_of_used_rows
@@ -33,7 +34,7 @@ from sledgehammer.commands.tradeoff_choice import (
     wanted,
 )
 from sledgehammer.commands.tradeoff_report import print_curves, series, write_csv
-from sledgehammer.dataset_readers.json_lines import read_rows
+from sledgehammer.engine.manifest import is_engine
 from sledgehammer.export.changed import check_directory, write_with_choice
 from sledgehammer.model.archive_writing import check_target, write_changed
 from sledgehammer.model.archives import Opened, open_archive
@@ -90,8 +91,7 @@ class TradeoffCommand(ArchiveCommand):
         add_seen_rows(choosing)
         choosing.add_argument(
             "--write", type=Path, metavar="NEW",
-            help="write an archive with the chosen setting, or with --engine an exported model; "
-            "ARCHIVE must not be an exported model itself",
+            help="write a copy of what was run, archive or exported model, with the chosen setting",
         )  # fmt: skip
         choosing.add_argument("--force", action="store_true", help="overwrite NEW")
 
@@ -170,10 +170,17 @@ def _check_files(arguments: argparse.Namespace) -> None:
         check_writable(arguments.output, [".json", ".csv"])
     if arguments.plot:
         check_plot(arguments.plot, pages=True)
-    if arguments.write and arguments.engine:
+    if arguments.write and _run_engine(arguments):
         check_directory(arguments.write, arguments.force)
     elif arguments.write:
         check_target(arguments.write, arguments.archive, arguments.force)
+
+
+def _run_engine(arguments: argparse.Namespace) -> Optional[str]:
+    """Return the exported model that is run, if it is one."""
+    if arguments.engine or not is_engine(arguments.archive):
+        return arguments.engine
+    return str(arguments.archive)
 
 
 def _use_policy(arguments: argparse.Namespace, model: ExitClassifier) -> None:
@@ -200,7 +207,7 @@ def _progress(settings: List[float]) -> Iterable[float]:
 def _other_curve(archive: str, arguments: argparse.Namespace) -> Tuple[List[Point], Band]:
     """Return the curve of an archive to compare with: one point if it has a single exit."""
     opened = open_archive(archive, arguments.cuda_device)
-    rows = read_rows(opened.reader, arguments.data, arguments.json_lines)
+    rows = rows_at(arguments.data, arguments, opened.reader)
     tradeoff = tradeoff_of(
         opened, run_all_exits(opened.model, opened.reader, rows, arguments.batch_size)
     )
@@ -222,7 +229,7 @@ def _write_files(
     if arguments.plot:
         path = arguments.engine or arguments.archive
         rows = report["rows"]
-        title = picture_title(path, opened, arguments.data, rows, arguments.json_lines)
+        title = picture_title(path, opened, arguments.data, rows, arguments.data_format is not None)
         point = None if chosen is None else chosen.point
         plot_tradeoff(series(report), arguments.plot, title, point)
 
@@ -243,8 +250,8 @@ def _write_model(
         arguments.each_exit,
     )  # fmt: skip
     policy = chosen.policy.config()
-    if arguments.engine:
-        source = Path(arguments.engine)
+    if engine := _run_engine(arguments):
+        source = Path(engine)
         write_with_choice(
             source, arguments.write, policy, model.seen.as_lists(), choice, arguments.force
         )

@@ -1,12 +1,12 @@
 """Read AG News (Zhang, Zhao and LeCun, NIPS 2015)."""
 
-import csv
-from typing import Iterator, List, Tuple
+from typing import Iterator
 
 from allennlp.data import DatasetReader
 
 from sledgehammer.dataset_readers.base import Row, SingleTextReader
-from sledgehammer.dataset_readers.files import Location, bad_row, read_lines
+from sledgehammer.dataset_readers.delimited import parsed_rows
+from sledgehammer.dataset_readers.files import bad_row, read_lines
 
 CLASSES = ("World", "Sports", "Business", "Sci/Tech")
 
@@ -23,7 +23,7 @@ class AgNewsReader(SingleTextReader):
     """
 
     def rows(self, path: str) -> Iterator[Row]:
-        for location, columns in _records(path):
+        for location, columns in parsed_rows(path, read_lines(path)):
             if len(columns) != 3:
                 raise bad_row(
                     location,
@@ -33,18 +33,3 @@ class AgNewsReader(SingleTextReader):
             if index.strip() not in ("1", "2", "3", "4"):
                 raise bad_row(location, f"class index must be 1, 2, 3 or 4, got {index!r}")
             yield Row([f"{title} {description}".strip()], CLASSES[int(index) - 1])
-
-
-def _records(path: str) -> Iterator[Tuple[Location, List[str]]]:
-    """Yield each CSV record and where it begins; a quoted field may span lines."""
-    reader = csv.reader((line + "\n" for _, line in read_lines(path)), strict=True)
-    while True:
-        location = Location(path, reader.line_num + 1)
-        try:
-            columns = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise bad_row(location, f"not CSV: {error}") from error
-        if columns:
-            yield location, columns

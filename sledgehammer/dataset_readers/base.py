@@ -175,6 +175,10 @@ class TransformerReader(DatasetReader):
                 f"{path}#{part} names a part of the rows: give the dataset reader a "
                 f"validation_size, or the path without #{part}"
             )
+        if part not in PARTS[:2]:
+            raise ConfigurationError(
+                f"{path}#{part}: validation_size divides rows into #train and #validation"
+            )
         held_out = held_out_positions(["\n".join(row.texts) for row in rows], self._validation_size)
         wants_held_out = part == PARTS[1]
         return [row for i, row in enumerate(rows) if (i in held_out) == wants_held_out]

@@ -15,13 +15,23 @@ from sledgehammer.support.jsonl import parse_line
 
 
 class Location(NamedTuple):
-    """Name a place in a data file, for error messages."""
+    """Name a place in a data file, for error messages.
+
+    # Parameters
+
+    path : `str`
+    line : `int`, optional
+        Counted from 1; 0 for the whole file.
+    unit : `str`, optional (default = `"line"`)
+        What is counted: rows where a file has no lines.
+    """
 
     path: str
     line: int = 0
+    unit: str = "line"
 
     def __str__(self) -> str:
-        return f"{self.path}, line {self.line}" if self.line else self.path
+        return f"{self.path}, {self.unit} {self.line}" if self.line else self.path
 
 
 def bad_row(location: Location, problem: str) -> ConfigurationError:

@@ -56,6 +56,9 @@ class ExitClassifier(CalibratedModel):
 
     default_predictor = "sledgehammer"
 
+    class_weights: Optional[Tensor]
+    """Shape (labels,): how much the rows of each label count in training; all alike if `None`."""
+
     runner: NetworkRunner
     """Set by the subclass."""
 
@@ -90,6 +93,8 @@ class ExitClassifier(CalibratedModel):
         self.always_run_all_exits = False
         """Whether passes outside of training mode run all exits too; a trainer callback sets it
         for as long as a training run lasts."""
+        # Only training asks for it, and each run sets it anew: archives need not carry it.
+        self.register_buffer("class_weights", None, persistent=False)
         self._statistics = AnswerStatistics(self.exit_layers, full_layers)
         self._exit_accuracy = ExitAccuracy(self.exit_layers)
 
@@ -236,7 +241,9 @@ class ExitClassifier(CalibratedModel):
         label : `Tensor`
             Shape (rows,); `UNLABELLED` for a row without one.
         """
-        batch = ExitBatch(network.logits, label, tokens, self.network_layers, self.training)
+        batch = ExitBatch(
+            network.logits, label, tokens, self.network_layers, self.training, self.class_weights
+        )
         loss = self.objective.loss(batch)
         if network.signals:
             rows = self._labelled(label)

@@ -1,7 +1,7 @@
 """Build the AllenNLP model: one encoder, several exits."""
 
 from functools import partial
-from typing import Any, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 import torch
 from allennlp.common import Params
@@ -10,19 +10,21 @@ from allennlp.data import Vocabulary
 from allennlp.models import Model
 from allennlp.nn import RegularizerApplicator
 from allennlp.nn.parallel import DdpAccelerator
+from torch import Tensor
 
 from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.chosen_setting import with_choice
 from sledgehammer.model.lexical import LexicalExit
 from sledgehammer.model.policy_config import RegisteredPolicy
 from sledgehammer.network import pretrained
-from sledgehammer.network.encoder import LayeredEncoder
+from sledgehammer.network.encoder import LayeredEncoder, TokenTensors
 from sledgehammer.network.exit_head import ExitHead
 from sledgehammer.network.families import check_supported
 from sledgehammer.network.precision import FormatRunner, checked_dtype
 from sledgehammer.network.runner import LayerwiseRunner
-from sledgehammer.network.signals import CERTAINTY, DEPTH, DepthHead, checked_signals
+from sledgehammer.network.signals import CERTAINTY, DEPTH, AllExits, DepthHead, checked_signals
 from sledgehammer.objectives import ExitObjective
+from sledgehammer.objectives.class_weights import AUTO, balanced, checked_weights
 
 POOLINGS = ("first", "mean", "attention")
 
@@ -67,11 +69,16 @@ class MultiExitClassifier(ExitClassifier):
     lexical : `LexicalExit`, optional
         An exit before the first layer, a linear model on n-grams: `{}` with the default settings.
         The dataset reader needs `"lexical": true`.
+    class_weights : `Union[str, Dict[str, float]]`, optional
+        How much the rows of each label count in training: a map from label to weight, 1 for what it
+        does not name, or `"auto"`, by which all labels count alike, however rare. The confidences
+        fit the validation rows all the same: they are calibrated without weights.
 
     # Raises
 
     `ConfigurationError` for exit layers that are empty, unordered or outside of the model, an
-    unknown pooling, signal or number format, a bad number of queries, an unsupported transformer.
+    unknown pooling, signal or number format, a bad number of queries, an unsupported transformer,
+    or weights of labels that the data do not have.
     """
 
     runner: FormatRunner
@@ -95,6 +102,7 @@ class MultiExitClassifier(ExitClassifier):
         serialization_dir: Optional[str] = None,
         ddp_accelerator: Optional[DdpAccelerator] = None,
         queries: Any = 1,  # not int: AllenNLP would make one of 1.5, or of true
+        class_weights: Any = None,  # not a Union: AllenNLP would make a text of a number
     ) -> None:
         queries = _checked_queries(pooling, queries)
         encoder = _build_encoder(
@@ -105,6 +113,14 @@ class MultiExitClassifier(ExitClassifier):
             checked_signals(signals), lexical, regularizer=regularizer, serialization_dir=serialization_dir,
             ddp_accelerator=ddp_accelerator,
         )  # fmt: skip
+        weighting = checked_weights(
+            class_weights.as_dict() if isinstance(class_weights, Params) else class_weights,
+            self.labels,
+        )
+        self.balances = weighting == AUTO
+        """Whether a training run has yet to count its labels, and weigh them by `balance`."""
+        if isinstance(weighting, list):
+            self.class_weights = torch.tensor(weighting)
         self.encoder = encoder
         self.pooling = pooling
         exits = [
@@ -117,6 +133,19 @@ class MultiExitClassifier(ExitClassifier):
         self.depth = DepthHead(encoder.hidden_size, len(exits)) if DEPTH in signals else None
         build = partial(_build_runner, pooling, exits, self.depth)
         self.runner = FormatRunner(encoder, build, inference_dtype)
+
+    def balance(self, counts: Mapping[str, int]) -> None:
+        """Let all labels count alike in training, given how many rows each has."""
+        weights = torch.tensor(balanced(counts, self.labels))
+        self.class_weights = weights.to(self.temperatures.device)
+
+    def loss_of(self, network: AllExits, tokens: TokenTensors, label: Tensor) -> Tensor:
+        if self.training and self.balances and self.class_weights is None:
+            raise ConfigurationError(
+                'class_weights is "auto", but nothing has counted the labels: add '
+                "'sledgehammer_objective' to trainer.callbacks"
+            )
+        return super().loss_of(network, tokens, label)
 
     def use_number_format(self, dtype: str) -> None:
         self.runner.dtype = checked_dtype(dtype)

@@ -1,7 +1,7 @@
 """Define what a training objective is, and the terms that several of them share."""
 
 from dataclasses import dataclass
-from typing import Callable, Iterable, List, NamedTuple, Sequence
+from typing import Callable, Iterable, List, NamedTuple, Optional, Sequence
 
 import torch
 from allennlp.common import Registrable
@@ -31,6 +31,8 @@ class ExitBatch:
         The layers with an exit, counted from 0.
     training : `bool`
         `False` in a validation pass, whose loss must not be random.
+    class_weights : `Tensor`, optional
+        Shape (labels,): how much the rows of each label count; all alike if `None`.
     """
 
     logits: Tensor
@@ -38,6 +40,21 @@ class ExitBatch:
     tokens: TokenTensors
     exit_layers: Sequence[int]
     training: bool
+    class_weights: Optional[Tensor] = None
+
+    @property
+    def row_weights(self) -> Tensor:
+        """How much each row counts, 0 without a label: (rows,)."""
+        known = (self.label != UNLABELLED).to(self.logits.dtype)
+        if self.class_weights is None:
+            return known
+        return known * self.class_weights.to(self.logits)[self.label.clamp(min=0)]
+
+    @property
+    def total_weight(self) -> Tensor:
+        """Sum of the row weights, by which a sum over rows becomes their mean; 1 without labels."""
+        total = self.row_weights.sum()
+        return torch.where(total > 0, total, torch.ones_like(total))
 
 
 class ReadRow(NamedTuple):
@@ -180,7 +197,10 @@ class LossOverAllExits(ExitObjective):
 
 
 def losses_of_rows(batch: ExitBatch) -> Tensor:
-    """Return the cross-entropy of each row at each exit: (rows, exits); 0 without a label."""
+    """Return the cross-entropy of each row at each exit, times the row's weight: (rows, exits).
+
+    It is 0 without a label.
+    """
     rows, exits, _ = batch.logits.shape
     each = cross_entropy(
         batch.logits.flatten(0, 1),
@@ -188,13 +208,15 @@ def losses_of_rows(batch: ExitBatch) -> Tensor:
         ignore_index=UNLABELLED,
         reduction="none",
     )
-    return each.view(rows, exits)
+    return each.view(rows, exits) * batch.row_weights[:, None]
 
 
 def exit_losses(batch: ExitBatch) -> Tensor:
-    """Return each exit's mean cross-entropy over the labelled rows: (exits,); 0 without any."""
-    count = (batch.label != UNLABELLED).sum().clamp(min=1)
-    return losses_of_rows(batch).sum(dim=0) / count
+    """Return the weighted mean cross-entropy of each exit over the labelled rows: (exits,).
+
+    It is 0 without any.
+    """
+    return losses_of_rows(batch).sum(dim=0) / batch.total_weight
 
 
 def divergence(target: Tensor, logits: Tensor) -> Tensor:

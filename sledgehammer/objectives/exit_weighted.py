@@ -61,7 +61,7 @@ class ExitWeightedObjective(ExitObjective):
         confidence, predicted = torch.softmax(batch.logits, dim=-1).max(dim=-1)
         known = (batch.label != UNLABELLED)[:, None]
         weights = self.weights(confidence.detach(), batch)
-        weighted = (weights * losses_of_rows(batch)).sum() / known.sum().clamp(min=1)
+        weighted = (weights * losses_of_rows(batch)).sum() / batch.total_weight
         right = known & (predicted == batch.label[:, None])
         return weighted + self.hinge * self._hinges(confidence, right, known & ~right).mean()
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from sledgehammer.network.runner import GradientFlow
-from sledgehammer.objectives.base import UNLABELLED, ExitBatch, ExitObjective, TrainingRun
+from sledgehammer.objectives.base import ExitBatch, ExitObjective, TrainingRun
 from sledgehammer.objectives.joint import JointObjective
 
 
@@ -57,13 +57,12 @@ class GatekeeperObjective(ExitObjective):
 
     def _term(self, batch: ExitBatch, exits: Sequence[int]) -> Tensor:
         log_probs = log_softmax(batch.logits[:, list(exits)], dim=-1)
-        known = batch.label != UNLABELLED
         label = batch.label.clamp(min=0)[:, None, None].expand(-1, len(exits), 1)
         right = (log_probs.argmax(dim=-1, keepdim=True) == label).squeeze(-1)
         cross_entropy = -log_probs.gather(-1, label).squeeze(-1)
         from_uniform = (log_probs.exp() * log_probs).sum(dim=-1) + math.log(log_probs.size(-1))
         each = right * self.alpha * cross_entropy + ~right * (1 - self.alpha) * from_uniform
-        return (each * known[:, None]).sum() / known.sum().clamp(min=1)
+        return (each * batch.row_weights[:, None]).sum() / batch.total_weight
 
     # For everything else, ask the other objective.
 

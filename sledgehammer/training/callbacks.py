@@ -20,7 +20,7 @@ from sledgehammer.network.signals import SIGNALS
 from sledgehammer.objectives.base import TrainingRun
 from sledgehammer.training.distributed import gather_rows
 from sledgehammer.training.lexical_exit import fit_before_training
-from sledgehammer.training.rows import rows_of
+from sledgehammer.training.rows import label_counts, rows_of
 from sledgehammer.training.schedule import StagedTriangular
 
 logger = logging.getLogger(__name__)
@@ -130,7 +130,8 @@ class ObjectiveCallback(TrainerCallback):
 
     With an objective in stages, early stopping counts within a stage: when validation has not
     improved for the trainer's `patience`, the next stage begins, and the best epoch, whose weights
-    the archive gets, is one of the last stage. A learning rate that
+    the archive gets, is one of the last stage. Where a model balances its classes, their rows are
+    counted when the run begins. A learning rate that
     `sledgehammer_slanted_triangular` schedules starts anew in each stage.
 
     # Raises
@@ -149,6 +150,8 @@ class ObjectiveCallback(TrainerCallback):
     ) -> None:
         super().on_start(trainer, is_primary, **kwargs)
         model = _model_of(trainer)
+        if model.balances:
+            model.balance(label_counts(trainer.data_loader))
         model.objective.check_epochs(trainer._num_epochs)
         model.objective.begin(self._described(trainer))
         model.objective.begin_step(self._steps)

@@ -2,7 +2,7 @@
 
 import json
 from itertools import islice
-from typing import Any, Iterator, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, Mapping, Optional, Sequence, Tuple
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DataLoader, DatasetReader
@@ -36,6 +36,21 @@ def rows_of(loaders: Sequence[Optional[DataLoader]]) -> Iterator[ReadRow]:
                 texts = [row.texts for row in block]
                 fingerprints = row_hashes(our_reader.tensors(our_reader.encode(texts)))
                 yield from map(ReadRow, fingerprints.tolist(), texts)
+
+
+def label_counts(loader: DataLoader) -> Dict[str, int]:
+    """Return how many of a loader's rows each label has; rows without one do not count.
+
+    # Raises
+
+    `ConfigurationError` as `rows_of`.
+    """
+    counts: Dict[str, int] = {}
+    for _, rows in sources(getattr(loader, "reader", None), getattr(loader, "data_path", None)):
+        for row in rows:
+            if row.label is not None:
+                counts[row.label] = counts.get(row.label, 0) + 1
+    return counts
 
 
 def sources(
