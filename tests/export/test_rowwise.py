@@ -96,3 +96,25 @@ def test_weights_are_scaled_by_output() -> None:
     assert values[:, 1].tolist() == [0, 0]  # and no division by zero
     np.testing.assert_allclose(values * scales, weights, atol=2.0 / LARGEST_WEIGHT / 2)
     assert np.abs(values[:, 2]).max() == LARGEST_WEIGHT
+
+
+def test_the_largest_products_are_exact_on_this_processor() -> None:
+    """Without VNNI two products are added in 16 bits, which larger weights would overflow."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    tokens = np.full((1, 64, 384), 255, np.uint8)
+    weights = np.full((384, 32), LARGEST_WEIGHT, np.int8)
+    weights[:, 1::2] = -LARGEST_WEIGHT
+    graph = helper.make_graph(
+        [helper.make_node("MatMulInteger", ["tokens", "weights"], ["product"])], "largest",
+        [helper.make_tensor_value_info("tokens", TensorProto.UINT8, tokens.shape)],
+        [helper.make_tensor_value_info("product", TensorProto.INT32, None)],
+        [numpy_helper.from_array(weights, "weights")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (product,) = session.run(None, {"tokens": tokens})
+    np.testing.assert_array_equal(product, tokens.astype(int) @ weights.astype(int))
