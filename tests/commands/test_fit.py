@@ -95,7 +95,7 @@ def test_what_is_printed(
     print_plan(options, plan)
     report_fit(options, plan)
     shown = capsys.readouterr().out
-    assert "400 rows; labels: " in shown and "full model" in shown and "chosen" in shown
+    assert "400 rows\nlabels     " in shown and "full model" in shown and "chosen" in shown
     assert re.search(r"of the full model \([+-]\d+\.\d points\)", shown)
     assert "ms instead of" in shown and "Ten test texts" in shown
     short = [
