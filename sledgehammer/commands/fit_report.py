@@ -52,7 +52,8 @@ def print_plan(options: FitOptions, plan: FitPlan) -> None:
     rows, reader = plan.rows, plan.config["dataset_reader"]
     layers = ", ".join(map(str, plan.config["model"]["exit_layers"]))
     labels = ", ".join(f"{name} ({count:,})" for name, count in _most_frequent(plan.labels))
-    print(f"data       {options.data}: {sum(rows.values()):,} rows; labels: {labels}")
+    print(f"data       {options.data}: {sum(rows.values()):,} rows")
+    print(f"labels     {labels}")
     print(f"model      {reader['model_name']}, exits after layers {layers}, and before the first")
     held_out = ", ".join(f"{rows[p]:,} {p}" for p in ("validation", "calibration", "test"))
     print(f"rows       {rows['train']:,} to train on; held out by their texts: {held_out}")
@@ -100,6 +101,11 @@ def report_fit(options: FitOptions, plan: FitPlan) -> Dict[str, Any]:
         f"with {_fewer(chosen)}; a text alone takes {1000 * times.early:.1f} ms instead of "
         f"{1000 * times.full:.1f} ms ({times.speedup:.1f}x faster).\n"
     )
+    if chosen.mean_layers == 0:
+        print(
+            "The full model is no better than the exit that reads words alone: give the network "
+            "more rows,\nor more --minutes.\n"
+        )
     print_texts(engine, rows, threshold)
     page = _write_page(options, tradeoff, chosen)
     report = {

@@ -4,7 +4,7 @@ import argparse
 import json
 import logging
 import shutil
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Dict, Iterator, List, TextIO, Type
 
@@ -117,13 +117,22 @@ def _logging_restored() -> Iterator[None]:
 
 @contextmanager
 def _written_or_removed(output: Path) -> Iterator[Path]:
-    """Make a folder, in place of an older one, which is removed if anything fails."""
+    """Make a folder; if anything fails, it is removed, and an older one is there again."""
+    replaced = output.with_name(f".{output.name}.replaced")
+    new_folders = [path for path in output.parents if not path.exists()]
     if output.exists():
-        shutil.rmtree(output)
+        shutil.rmtree(replaced, ignore_errors=True)
+        output.rename(replaced)
     output.mkdir(parents=True)
     try:
         yield output
         archive_file(str(output / ARCHIVE))  # raises if it is not there
     except BaseException:
         shutil.rmtree(output, ignore_errors=True)
+        if replaced.exists():
+            replaced.rename(output)
+        with suppress(OSError):
+            for folder in new_folders:
+                folder.rmdir()
         raise
+    shutil.rmtree(replaced, ignore_errors=True)

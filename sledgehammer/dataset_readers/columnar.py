@@ -55,11 +55,6 @@ def hub_rows(path: str, wanted: Sequence[str], config: Optional[str] = None) -> 
     `ConfigurationError` if the library is missing or too old, or there is no such dataset or split.
     """
     library = _imported("datasets", "datasets", "datasets of Hugging Face")
-    if tuple(map(int, library.__version__.split(".")[:2])) < OLDEST_DATASETS:
-        raise ConfigurationError(
-            f"datasets {library.__version__} may run code from the hub: it takes "
-            f"{'.'.join(map(str, OLDEST_DATASETS))} or later"
-        )
     dataset = _loaded(library, path, config)
     dataset = dataset.select_columns([n for n in dataset.column_names if n in wanted])
     names = {name: getattr(f, "names", None) for name, f in dataset.features.items()}
@@ -73,11 +68,14 @@ def hub_rows(path: str, wanted: Sequence[str], config: Optional[str] = None) -> 
 def _loaded(library: Any, path: str, config: Optional[str]) -> Any:
     """Return one split of a dataset."""
     source, _, split = path.partition("!")
+    is_here = Path(source).exists()
+    if not is_here and tuple(map(int, library.__version__.split(".")[:2])) < OLDEST_DATASETS:
+        raise ConfigurationError(
+            f"no folder {source!r}, and datasets {library.__version__} may run code from the hub: "
+            f"names of datasets take {'.'.join(map(str, OLDEST_DATASETS))} or later"
+        )
     try:
-        if Path(source).exists():
-            found = library.load_from_disk(source)
-        else:
-            found = library.load_dataset(source, config)
+        found = library.load_from_disk(source) if is_here else library.load_dataset(source, config)
     # The library raises nearly anything for a missing dataset, network or split.
     except Exception as error:
         reason = " ".join(str(error).split())[:300]

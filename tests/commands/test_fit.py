@@ -19,6 +19,7 @@ import sledgehammer
 from sledgehammer.commands.fit import Fit
 from sledgehammer.commands.fit_plan import FitOptions, config_of, exits_of, make_plan
 from sledgehammer.commands.fit_report import _spread
+from sledgehammer.commands.fit_run import _written_or_removed
 from sledgehammer.commands.programs import rows_of
 from sledgehammer.engine import EngineError
 from sledgehammer.model.archives import open_archive
@@ -94,7 +95,7 @@ def test_what_is_printed(
     print_plan(options, plan)
     report_fit(options, plan)
     shown = capsys.readouterr().out
-    assert "400 rows; labels: " in shown and "full model" in shown and "chosen" in shown
+    assert "400 rows\nlabels     " in shown and "full model" in shown and "chosen" in shown
     assert re.search(r"of the full model \([+-]\d+\.\d points\)", shown)
     assert "ms instead of" in shown and "Ten test texts" in shown
     short = [
@@ -172,6 +173,17 @@ def test_other_folders_are_not_replaced(table: Path, tmp_path: Path, capsys: Any
     assert "exists" in refused(Fit(), capsys, str(table), "-o", str(tmp_path))
     error = refused(Fit(), capsys, str(table), "-o", str(tmp_path), "--force")
     assert "not a folder that fit wrote" in error and (tmp_path / "mine").exists()
+
+
+def test_a_run_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old/config.json").write_text("old")
+    for name in ("old", "new/deeper"):
+        with pytest.raises(KeyboardInterrupt), _written_or_removed(tmp_path / name) as folder:
+            (folder / "config.json").write_text("half")
+            raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]
+    assert (tmp_path / "old/config.json").read_text() == "old"
 
 
 def test_texts_of_every_exit_are_shown_in_order() -> None:
