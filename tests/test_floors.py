@@ -13,12 +13,12 @@ FLOORS = [
     ["__main__", "estimator"],
     ["plugin", "api"],
     ["commands"],
-    ["analysis", "training", "export", "benchmark", "serving"],
+    ["analysis", "training", "export", "benchmark", "serving", "monitoring"],
     ["model"],
     ["dataset_readers"],
     ["objectives"],
     ["network", "engine"],
-    ["policies", "lexical", "calibration", "support", "monitoring"],
+    ["policies", "lexical", "calibration", "support"],
     ["__init__"],
 ]
 """From the top of the house to its foundation."""

@@ -42,7 +42,7 @@ class Connection:
 
     async def ask(self, body: bytes) -> int:
         """Send a body to `/v1/classify`, and return the status once the answer is whole."""
-        if self._streams is None:
+        if self._streams is None or self._streams[0].at_eof():  # the server closes idle ones
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         head = (

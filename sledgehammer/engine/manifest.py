@@ -6,6 +6,7 @@ transformer/   the tokenizer and the transformer's config
 chosen.json    what the policy's setting was chosen for, if that is known
 seen.json      fingerprints of the rows that the model was trained, calibrated or tuned on
 segments/      a graph for each exit: the layers since the exit before, and the exit's head
+reference.json histograms of texts like those to come, if there is one: see `monitoring`
 lexical.npz    the linear model of the exit before the first layer, if there is one
 """
 
@@ -19,6 +20,7 @@ from typing import Any, Dict, List, Optional
 
 from sledgehammer.engine.manifest_checks import problem_in
 from sledgehammer.policies import CHOICE, Choice, Conditions
+from sledgehammer.support.files import replacing
 
 MANIFEST = "engine.json"
 FORMAT = 3
@@ -173,7 +175,8 @@ def write(directory: Path, manifest: Manifest) -> None:
         if path.is_file() and path.name != MANIFEST
     }
     content = sealed({"format": FORMAT, **dataclasses.asdict(manifest), "files": files})
-    (directory / MANIFEST).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    with replacing(directory / MANIFEST) as partial:  # it may be in use
+        partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def sealed(content: Dict[str, Any]) -> Dict[str, Any]:

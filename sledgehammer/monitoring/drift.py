@@ -11,6 +11,10 @@ ALPHA = 0.05
 """The probability of a false alarm, over the whole life of a monitor."""
 
 
+STATISTICS = ("confidence", "label", "length")
+"""What is tested, of each text."""
+
+
 class DriftMonitor:
     """Test the confidence and the label of the first exit, and the length, of each text.
 
@@ -27,11 +31,8 @@ class DriftMonitor:
     """
 
     def __init__(self, reference: Reference, alpha: float = ALPHA, seed: int = 0) -> None:
-        counts = {
-            "confidence": reference.confidence,
-            "label": reference.labels,
-            "length": reference.lengths,
-        }
+        histograms = (reference.confidence, reference.labels, reference.lengths)
+        counts = dict(zip(STATISTICS, histograms))
         rng = np.random.default_rng(seed)
         self._tests = {name: ConformalTest(np.array(c), rng) for name, c in counts.items()}
         self.level = level(alpha, len(self._tests))

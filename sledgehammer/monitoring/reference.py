@@ -8,6 +8,8 @@ from typing import Any, Dict, List, Optional, Sequence
 import numpy as np
 from numpy import ndarray
 
+from sledgehammer.support.files import replacing
+
 REFERENCE = "reference.json"
 """The file's name within the directory of an exported model."""
 
@@ -57,7 +59,8 @@ class Reference:
 
     def save(self, directory: Path) -> None:
         """Write it into the directory of an exported model, before its manifest is written."""
-        (directory / REFERENCE).write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
+        with replacing(directory / REFERENCE) as partial:
+            partial.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
 
     @staticmethod
     def load(directory: Path) -> "Optional[Reference]":

@@ -11,6 +11,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sledgehammer.monitoring.drift import ALPHA, STATISTICS
+from sledgehammer.monitoring.martingale import level, log10
 from sledgehammer.serving import classify, inference_v2, streaming, text_embeddings
 from sledgehammer.serving.access import Guard, Keys
 from sledgehammer.serving.dispatcher import Dispatcher
@@ -23,6 +25,9 @@ from sledgehammer.serving.problems import Problem
 from sledgehammer.serving.status import Status
 
 LOG = logging.getLogger("sledgehammer.serving")
+
+ALARM = log10(level(ALPHA, len(STATISTICS)))
+"""Where the gauges of drift raise the alarm."""
 
 Gauge = Tuple[str, str, Dict[str, float]]
 
@@ -42,7 +47,7 @@ class Server:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._keys = Keys(options.access.key_file)
-        self.models = Models(options.directories, options.batching, options.settings)
+        self.models = Models(options.directories, options.batching, options.settings, options.log)
         self.dispatcher = Dispatcher(options.batching.workers, options.limits.queue)
         self.service = Service(self.models, self.dispatcher, options.limits, options.timeout)
         requests = RequestTally()
@@ -141,6 +146,22 @@ class Server:
         yield "reloads", "How often the directory was opened anew.", self.models.reloads
         failed = self.models.failed_reloads
         yield "failed_reloads", "How often that failed.", failed
+        yield from self._drift()
+
+    def _drift(self) -> Iterator[Gauge]:
+        """Yield the evidence that texts have changed, of the models that have a reference."""
+        watched = {m.name: m.watcher.gauges() for m in self.models.all() if m.watcher is not None}
+        for name in sorted({name for gauges in watched.values() for name in gauges}):
+            meaning = (
+                "Whether the texts have changed; stays 1."
+                if name == "drift_alarm"
+                else f"Logarithm of the evidence for a change; an alarm is at {ALARM:.3g}."
+            )
+            yield (
+                name,
+                meaning,
+                {m: gauges[name] for m, gauges in watched.items() if name in gauges},
+            )
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -102,6 +102,11 @@ def _parser() -> _Parser:
         "--poll", type=_seconds, default=2.0, metavar="SECONDS",
         help="how often to look whether a directory was replaced; 0: only on SIGHUP (default: 2)",
     )  # fmt: skip
+    parser.add_argument(
+        "--log", type=Path, metavar="FILE",
+        help="add a line for each text: what the first exit said, never the text; `sledgehammer "
+        "monitor` reads it",
+    )  # fmt: skip
     parser.add_argument("--verbose", action="store_true", help="also show what libraries print")
     _add_address(parser.add_argument_group("address and access"))
     _add_batching(parser.add_argument_group("batching"))
@@ -246,6 +251,7 @@ def _options(
         settings,
         parsed.timeout,
         parsed.poll,
+        parsed.log,
     )
 
 

@@ -75,7 +75,7 @@ class Dispatcher:
                     headers={"Retry-After": str(max(1, math.ceil(seconds)))},
                 )
             self._unanswered += len(jobs)
-            model.lane.add(jobs)
+            model.accept(jobs)
             self._busy.add(model)
             if self._idle:
                 self._lock.notify()
@@ -145,7 +145,7 @@ class Dispatcher:
         encoded = [job.encoded for job in jobs]
         batch = model.engine.encode_batch(encoded, RowSettings.join(settings))
         with self._lock:
-            batch.rows = model.numbered(jobs)
+            batch.rows = model.begun(jobs)
             for job in jobs:
                 model.tally.queue.add(now - job.arrived)
         return batch
@@ -248,7 +248,7 @@ class Dispatcher:
             job.done(job)
 
     def _fail(self, model: ServedModel, jobs: List[Job], error: Exception) -> None:
-        model.failed(error)
+        model.failed(jobs, error)
         for job in jobs:
             job.answer = {"error": FAILED}
         self._finish(model, jobs)

@@ -41,7 +41,7 @@ class Job:
     """
 
     __slots__ = (
-        "answer", "arrived", "deadline", "done", "encoded", "hurried", "index", "settings", "text",
+        "answer", "arrived", "deadline", "done", "encoded", "hurried", "index", "number", "settings", "text",
         "traced",
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ class Job:
         self.index = index
         self.arrived = time.monotonic()
         self.encoded: Encoded = Encoded([], [])
+        self.number = -1  # among the texts of the model, in order of arrival
         self.hurried = False
         self.traced = False
         self.answer: Answer = {}

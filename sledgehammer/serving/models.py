@@ -22,6 +22,7 @@ from sledgehammer.serving.lane import Lane
 from sledgehammer.serving.metrics import ModelTally
 from sledgehammer.serving.options import Batching
 from sledgehammer.serving.problems import Problem
+from sledgehammer.serving.watching import Log, Watcher
 
 LOG = logging.getLogger("sledgehammer.serving")
 
@@ -54,19 +55,26 @@ class ServedModel:
         self.estimates = Estimates(len(engine.manifest.exit_layers))
         self.defaults: RowSettings = engine.policy.settings_for({})
         self.has_deadlines = False
+        self.watcher: Optional[Watcher] = None
         self.labels = engine.manifest.labels
         self._label_numbers = {label: number for number, label in enumerate(self.labels)}
         self._exits = {layer: exit for exit, layer in enumerate(engine.manifest.exit_layers)}
         self._running: Dict[int, Job] = {}
         self._next = 0
 
-    def numbered(self, jobs: List[Job]) -> ndarray:
-        """Give texts that begin their numbers, by which batches know them; the caller locks."""
-        first, self._next = self._next, self._next + len(jobs)
-        for number, job in enumerate(jobs, first):
-            self._running[number] = job
+    def accept(self, jobs: List[Job]) -> None:
+        """Number new texts in the order of their arrival, and let them wait; the caller locks."""
+        for job in jobs:
+            job.number = self._next
+            self._next += 1
+        self.lane.add(jobs)
+
+    def begun(self, jobs: List[Job]) -> ndarray:
+        """Note that texts run, and return their numbers, which batches know; the caller locks."""
+        for job in jobs:
+            self._running[job.number] = job
             self.has_deadlines |= job.deadline is not None
-        return np.arange(first, self._next)
+        return np.array([job.number for job in jobs])
 
     def take(self, rows: ndarray) -> List[Job]:
         """Return the texts of these numbers, which have their answer now."""
@@ -98,9 +106,13 @@ class ServedModel:
 
     def watch(self, batch: Batch) -> None:
         """Look at what the first exit says of new texts."""
+        if self.watcher is not None:
+            self.watcher.see(batch.rows, batch.probs[0], batch.lengths)
 
-    def failed(self, error: Exception) -> None:
-        """Log that the runtime failed. Its message may quote the text, so it is left out."""
+    def failed(self, jobs: List[Job], error: Exception) -> None:
+        """Log that texts failed. The error's message may quote a text, so it is left out."""
+        if self.watcher is not None:
+            self.watcher.skip([job.number for job in jobs])
         LOG.error("%s: a batch failed with %s", self.name, type(error).__name__)
 
 
@@ -114,14 +126,22 @@ class Models:
     settings : `Mapping[str, float]`
         The policy's settings for texts that have none of their own.
 
+    log : `Path`, optional
+        See `Options`.
+
     # Raises
 
     `EngineError` if a directory can't be opened, or a policy does not have a setting.
     """
 
     def __init__(
-        self, directories: Dict[str, Path], batching: Batching, settings: Mapping[str, float]
+        self,
+        directories: Dict[str, Path],
+        batching: Batching,
+        settings: Mapping[str, float],
+        log: Optional[Path] = None,
     ) -> None:
+        self._log = None if log is None else Log(log)
         self.directories = directories
         self._batching = batching
         self._settings = settings
@@ -160,6 +180,13 @@ class Models:
         engine.policy = engine.with_settings(self._settings)
         # The first run of a graph is slow; nobody should wait for it.
         engine.predict(["warm up"] if len(engine.manifest.fields) == 1 else [("warm", "up")])
+        model = self._served_anew(name, engine)
+        model.watcher = Watcher.over(
+            self.directories[name], name, engine.manifest.labels, self._log
+        )
+        return model
+
+    def _served_anew(self, name: str, engine: Engine) -> ServedModel:
         old = self._served.get(name)
         layers, labels = engine.manifest.exit_layers, engine.manifest.labels
         if old and (old.tally.layers, old.tally.labels) == (layers, labels):

@@ -100,9 +100,8 @@ class Options:
     poll : `float`
         Seconds between two looks at the directories; 0 to look only on SIGHUP.
     log : `Path`, optional
-        A file to which a JSON line is added for each answer, without the text.
-    log_texts : `bool`
-        Whether the text goes to the log too.
+        A file to which a JSON line is added for each text, with what the first exit said and
+        without the text; `sledgehammer monitor` reads it.
     """
 
     directories: Dict[str, Path]
@@ -114,4 +113,3 @@ class Options:
     timeout: Optional[float] = None
     poll: float = 2.0
     log: Optional[Path] = None
-    log_texts: bool = False

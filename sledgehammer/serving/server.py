@@ -16,6 +16,10 @@ PATIENCE = 30
 """Seconds that connections may take to end after the signal to stop."""
 
 
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than load balancers keep theirs (60)."""
+
+
 class _Listener(uvicorn.Server):
     """Stop on SIGTERM and Ctrl-C without raising the signal anew: a graceful end is no failure."""
 
@@ -84,6 +88,7 @@ def listen(options: Options, listener: socket.socket) -> None:
         access_log=False,
         server_header=False,
         lifespan="on",
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=PATIENCE,
         ssl_certfile=address.certificate,
         ssl_keyfile=address.key,
