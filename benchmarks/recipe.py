@@ -1,7 +1,8 @@
 """Compare recipes for the exits: their pooling and learning rate, on validation rows.
 
 Trains the study's multi-exit model (`joint`, small backbone) once for each recipe and seed, and
-writes the accuracy of every exit on rows that were held out of the training file:
+writes the accuracy of every exit on rows that were held out of the training file, and the table of
+`docs/results/recipe.md`:
 
     python -m benchmarks.recipe sst --data DATA
 
@@ -17,12 +18,17 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
+from tabulate import tabulate
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from benchmarks.sections import RESULTS
+from benchmarks import sections
 from benchmarks.study.plan import DATASETS, EXIT_LAYERS, Dataset
 from benchmarks.study.plan import Run as StudyRun
+
+RESULTS = sections.RESULTS / "recipe"
+PAGE = sections.RESULTS / "recipe.md"
+MARKED = sections.section_pattern("recipe")
 
 RATE = "trainer.optimizer.parameter_groups.0.1.lr"
 RECIPES: Dict[str, Dict[str, Any]] = {
@@ -55,7 +61,7 @@ def runs(dataset: Dataset) -> List[Run]:
 def accuracies(run: Run, out: Path) -> List[float]:
     """Return the accuracy of each exit of a trained run on the validation rows."""
     metrics = json.loads((out / run.dataset.name / run.name / "metrics.json").read_text())
-    return [metrics[f"best_validation_accuracy_exit_{layer}"] for layer in EXIT_LAYERS]
+    return [metrics[f"best_validation_exit_{layer}_accuracy"] for layer in EXIT_LAYERS]
 
 
 def summary(dataset: Dataset, out: Path) -> List[Dict[str, Any]]:
@@ -70,6 +76,17 @@ def summary(dataset: Dataset, out: Path) -> List[Dict[str, Any]]:
         row["mean"] = f"{each.mean():.2f}"
         table.append(row)
     return table
+
+
+def section() -> str:
+    """Return a Markdown table for each dataset with results."""
+    parts = []
+    for name in DATASETS:
+        file = RESULTS / f"{name}.json"
+        if file.is_file():
+            table = json.loads(file.read_text(encoding="utf-8"))
+            parts.append(f"\n## {name}\n\n{tabulate(table, headers='keys', tablefmt='github')}\n")
+    return "".join(parts) + "\n"
 
 
 def main() -> None:
@@ -92,9 +109,10 @@ def main() -> None:
     train_all(runs(dataset), arguments.data, arguments.out)
     table = summary(dataset, arguments.out)
     print_table(table)
-    target = RESULTS / "recipe" / f"{dataset.name}.json"
-    target.parent.mkdir(exist_ok=True)
+    RESULTS.mkdir(exist_ok=True)
+    target = RESULTS / f"{dataset.name}.json"
     target.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+    sections.put_section(MARKED, section(), PAGE)
 
 
 if __name__ == "__main__":
