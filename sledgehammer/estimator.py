@@ -17,6 +17,9 @@ class SledgehammerClassifier(ClassifierMixin, BaseEstimator):
 
     Pickles hold the path of the model, not the model.
 
+    After `fit`, `classes_` holds the labels, in the order of `predict_proba`'s columns, and `path_` names the
+    exported model.
+
     # Parameters
 
     backbone, objective, minutes, epochs, max_accuracy_drop, delta, class_weights : optional
@@ -25,13 +28,6 @@ class SledgehammerClassifier(ClassifierMixin, BaseEstimator):
         To answer by, in place of the one that is chosen with a guarantee.
     output : `str`, optional
         Where models go, each into a folder of its own; a temporary folder if `None`.
-
-    # Attributes
-
-    classes_ : `np.ndarray`
-        The labels, in the order of `predict_proba`'s columns.
-    path_ : `str`
-        The exported model.
     """
 
     def __init__(

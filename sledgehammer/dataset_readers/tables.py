@@ -66,6 +66,8 @@ class TableReader(TransformerReader):
     read a part of its rows, according to `shares`. No text is in two parts: a text that stands in
     an earlier one is left out of the others.
 
+    `TransformerReader` tells of the parameters that all readers have.
+
     # Parameters
 
     text : `Union[str, List[str]]`, optional (default = `"text"`)
@@ -93,8 +95,6 @@ class TableReader(TransformerReader):
         Whether fields of CSV and TSV may stand in double quotes.
     config : `str`, optional
         Of a dataset on the hub: which configuration.
-
-    See `TransformerReader` for the others.
 
     # Raises
 
