@@ -24,3 +24,8 @@ def stands_in(marked: "re.Pattern[str]", content: str, page: Path) -> bool:
     """Return whether `page` has exactly this content between the marks."""
     match = marked.search(page.read_text(encoding="utf-8"))
     return match is not None and match[0] == match[1] + content + match[2]
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things, in the singular where there is one."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

@@ -181,9 +181,9 @@ def _dataset_section(result: Dict[str, Any]) -> str:
         for b in result["budgets"]
     )
     return (
-        f"**{name}** ({training_rows(result)}, {result['rows']['test']} test rows, {seeds} seed{'s' if seeds > 1 else ''}, "
-        f"{result['date']}, {result['machine']['processor']}, {result['machine']['threads']} "
-        f"threads; the standard baseline has {standard}%; all pairs in "
+        f"**{name}** ({training_rows(result)}, {result['rows']['test']} test rows, {sections.counted(seeds, 'seed')}, "
+        f"{result['date']}, {result['machine']['processor']}, "
+        f"{sections.counted(result['machine']['threads'], 'thread')}; the standard baseline has {standard}%; all pairs in "
         f"[{name}.md](comparison/{name}.md)):\n\n"
         f"{short_table(result)}\n"
         f"Area under the curve of every pair, and the accuracy of the last exit:\n\n"

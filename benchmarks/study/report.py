@@ -197,8 +197,9 @@ def section(results: List[Dict[str, Any]]) -> str:
     rows = "".join(
         f"- {r['dataset']}: {training_rows(r)}; {r['rows']['validation']} held out of the training "
         f"file to fit the temperatures, {r['rows']['test']} test rows; at most {r['max_length']} word "
-        f"pieces; {len(r['seeds'])} seed{'s' if len(r['seeds']) > 1 else ''} "
-        f"({r['date']}, {r['machine']['processor']}, {r['machine']['threads']} threads, "
+        f"pieces; {sections.counted(len(r['seeds']), 'seed')} "
+        f"({r['date']}, {r['machine']['processor']}, "
+        f"{sections.counted(r['machine']['threads'], 'thread')}, "
         f"torch {r['machine']['torch'].partition('+')[0]}). {_oracle(r)}\n"
         for r in results
     )
