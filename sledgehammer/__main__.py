@@ -29,7 +29,7 @@ def _run(arguments: List[str]) -> None:
     if cli.takes(arguments):
         sys.exit(cli.main(arguments[1:]))
     if arguments[:1] == ["serve"]:
-        from sledgehammer.serving import cli as serving
+        from sledgehammer._serving import cli as serving
 
         sys.exit(serving.main(arguments[1:]))
     if arguments[:1] == ["monitor"]:

@@ -55,7 +55,7 @@ def test_it_installs_what_serving_needs_and_not_what_training_needs() -> None:
 
 
 def test_the_entry_point_is_a_command_line_of_the_server() -> None:
-    from sledgehammer.serving import cli  # which imports no library of the server
+    from sledgehammer._serving import cli  # which imports no library of the server
 
     lines = {name: json.loads(a) for name, a in instructions() if name in ("ENTRYPOINT", "CMD")}
     for command in (lines["CMD"], composition()["services"]["sledgehammer"]["command"]):

@@ -13,7 +13,7 @@ FLOORS = [
     ["__main__", "estimator"],
     ["plugin", "api"],
     ["commands"],
-    ["analysis", "training", "export", "benchmark", "serving", "monitoring"],
+    ["analysis", "training", "export", "benchmark", "_serving", "monitoring"],
     ["model"],
     ["dataset_readers"],
     ["objectives"],

@@ -89,3 +89,19 @@ def test_mistakes_end_in_one_line_and_bugs_in_a_traceback(error: Any, message: A
     line = message_of(error)
     assert (line is None) == (message is None)
     assert message is None or (message in line and "\n" not in line)
+
+
+OPTIONAL = (
+    "datasets", "httptools", "matplotlib", "msgspec", "nncf", "onnx", "onnxruntime", "openvino", "plotly",
+    "prometheus_client", "pyarrow", "starlette", "uvicorn", "uvloop", "wordllama",
+)  # fmt: skip
+
+
+def test_all_modules_can_be_included_without_the_extras() -> None:
+    """`--include-package sledgehammer` imports them all, whatever is installed."""
+    script = (
+        f"import sys\nsys.modules.update(dict.fromkeys({OPTIONAL}))\n"
+        "from allennlp.common.util import import_module_and_submodules\n"
+        "import_module_and_submodules('sledgehammer')\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=300)

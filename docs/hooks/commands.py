@@ -34,11 +34,11 @@ def help_texts() -> Dict[str, str]:
     from allennlp.commands.subcommand import Subcommand
 
     import sledgehammer.plugin  # noqa: F401
+    from sledgehammer._serving import cli as serving
     from sledgehammer.commands.base import ArchiveCommand
     from sledgehammer.commands.fit import Fit
     from sledgehammer.engine import cli as engine
     from sledgehammer.monitoring import cli as monitoring
-    from sledgehammer.serving import cli as serving
 
     subparsers = ArgumentParserWithDefaults(prog="sledgehammer").add_subparsers()
     texts = {

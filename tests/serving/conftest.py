@@ -8,8 +8,8 @@ import pytest
 @pytest.fixture
 def local() -> Iterator[Callable[..., Any]]:
     """Start servers in this process; see `servers.Local`."""
-    from sledgehammer.serving.app import Server
-    from sledgehammer.serving.options import Batching, Options
+    from sledgehammer._serving.app import Server
+    from sledgehammer._serving.options import Batching, Options
     from tests.serving.servers import ENGINE, Local, Segments
 
     started: List[Local] = []

@@ -21,7 +21,7 @@ for needed in ("onnxruntime", "starlette", "uvicorn", "msgspec", "prometheus_cli
 
 import httpx  # noqa: E402
 
-from sledgehammer.serving.app import Server  # noqa: E402
+from sledgehammer._serving.app import Server  # noqa: E402
 from tests.conftest import FIXTURES, ROOT  # noqa: E402
 
 ENGINE = FIXTURES / "version_0.1.0" / "engine"

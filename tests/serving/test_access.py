@@ -12,8 +12,8 @@ import pytest
 from tests.serving.servers import ENGINE, TEXT, Local, Remote, httpx
 
 from sledgehammer.engine import EngineError  # isort: skip
-from sledgehammer.serving.access import Keys  # isort: skip
-from sledgehammer.serving.options import Access, Limits  # isort: skip
+from sledgehammer._serving.access import Keys  # isort: skip
+from sledgehammer._serving.options import Access, Limits  # isort: skip
 
 ASKED = {"input": TEXT}
 

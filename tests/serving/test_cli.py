@@ -14,7 +14,7 @@ import pytest
 
 from tests.serving.servers import ENGINE, TEXT, Remote, httpx, run_server
 
-from sledgehammer.serving import cli  # isort: skip
+from sledgehammer._serving import cli  # isort: skip
 from tests.serving.servers import end  # isort: skip
 
 WRONG = [
@@ -64,8 +64,8 @@ def test_it_starts_without_allennlp_and_torch(tmp_path: Path) -> None:
         "import sys\n"
         "for name in ('torch', 'allennlp', 'transformers', 'sklearn', 'scipy', 'pandas'):\n"
         "    sys.modules[name] = None\n"
-        "from sledgehammer.serving.app import Server\n"
-        "from sledgehammer.serving.options import Options\n"
+        "from sledgehammer._serving.app import Server\n"
+        "from sledgehammer._serving.options import Options\n"
         "from pathlib import Path\n"
         f"server = Server(Options({{'tiny': Path({str(ENGINE)!r})}}))\n"
         "server.dispatcher.close()\n"

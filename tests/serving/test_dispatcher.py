@@ -8,10 +8,12 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 from sledgehammer import engine
-from sledgehammer.serving.dispatcher import FAILED
-from sledgehammer.serving.options import Batching, Limits
-from sledgehammer.serving.problems import Problem
 from tests.serving.servers import ENGINE, TEXT, Local
+
+# Only now: without what serves, the module before has these tests skipped.
+from sledgehammer._serving.dispatcher import FAILED  # isort: skip
+from sledgehammer._serving.options import Batching, Limits  # isort: skip
+from sledgehammer._serving.problems import Problem  # isort: skip
 
 TEXTS = [
     TEXT,

@@ -7,12 +7,12 @@ from typing import List, Optional
 import numpy as np
 import pytest
 
+from sledgehammer._serving.jobs import Job
+from sledgehammer._serving.lane import CHARACTERS_AT_ONCE, Encode, GoOn, Lane, Start, bucket_of
 from sledgehammer.engine.batch import Batch
 from sledgehammer.engine.schedule import FILL
 from sledgehammer.engine.tokenizer import Encoded
 from sledgehammer.policies import RowSettings
-from sledgehammer.serving.jobs import Job
-from sledgehammer.serving.lane import CHARACTERS_AT_ONCE, Encode, GoOn, Lane, Start, bucket_of
 
 
 def job(length: int, age: float = 0.0, text: str = "x") -> Job:

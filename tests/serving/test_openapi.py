@@ -7,7 +7,7 @@ import pytest
 
 from tests.serving.servers import Remote, httpx
 
-from sledgehammer.serving.openapi import document  # isort: skip
+from sledgehammer._serving.openapi import document  # isort: skip
 
 PATHS: Dict[str, Dict[str, Any]] = document()["paths"]
 OPERATIONS = [(path, method) for path, methods in PATHS.items() for method in methods]

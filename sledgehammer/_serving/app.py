@@ -11,20 +11,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from sledgehammer._serving import classify, inference_v2, streaming, text_embeddings
+from sledgehammer._serving.access import Guard, Keys
+from sledgehammer._serving.dispatcher import Dispatcher
+from sledgehammer._serving.inputs import TIMEOUT, Service
+from sledgehammer._serving.metrics import Collector, ModelTally, RequestTally
+from sledgehammer._serving.models import Models
+from sledgehammer._serving.options import Options
+from sledgehammer._serving.pages import docs_page, home_page, openapi_document
+from sledgehammer._serving.problems import Problem
+from sledgehammer._serving.status import Status
 from sledgehammer.monitoring.drift import ALPHA, STATISTICS
 from sledgehammer.monitoring.martingale import level, log10
-from sledgehammer.serving import classify, inference_v2, streaming, text_embeddings
-from sledgehammer.serving.access import Guard, Keys
-from sledgehammer.serving.dispatcher import Dispatcher
-from sledgehammer.serving.inputs import TIMEOUT, Service
-from sledgehammer.serving.metrics import Collector, ModelTally, RequestTally
-from sledgehammer.serving.models import Models
-from sledgehammer.serving.options import Options
-from sledgehammer.serving.pages import docs_page, home_page, openapi_document
-from sledgehammer.serving.problems import Problem
-from sledgehammer.serving.status import Status
 
-LOG = logging.getLogger("sledgehammer.serving")
+LOG = logging.getLogger("sledgehammer._serving")
 
 ALARM = log10(level(ALPHA, len(STATISTICS)))
 """Where the gauges of drift raise the alarm."""

@@ -11,7 +11,7 @@ from sledgehammer import __version__
 @functools.lru_cache(maxsize=1)
 def document() -> Dict[str, Any]:
     """Return the OpenAPI document."""
-    text = files("sledgehammer.serving").joinpath("openapi.json").read_text(encoding="utf-8")
+    text = files("sledgehammer._serving").joinpath("openapi.json").read_text(encoding="utf-8")
     content = json.loads(text)
     content["info"]["version"] = __version__
     return content

@@ -6,9 +6,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Deque, Dict, List, NamedTuple, Optional, Tuple
 
+from sledgehammer._serving.jobs import Job
 from sledgehammer.engine.batch import Batch
 from sledgehammer.engine.schedule import FILL
-from sledgehammer.serving.jobs import Job
 
 SHORTEST = 16
 """Texts of up to so many word pieces share a bucket; each bucket above is twice as long."""

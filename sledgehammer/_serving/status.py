@@ -6,11 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sledgehammer import __version__
-from sledgehammer.serving.encoding import json_response
-from sledgehammer.serving.inputs import Service
-from sledgehammer.serving.metrics import CONTENT_TYPE, Collector
-from sledgehammer.serving.models import ServedModel
-from sledgehammer.serving.problems import Problem
+from sledgehammer._serving.encoding import json_response
+from sledgehammer._serving.inputs import Service
+from sledgehammer._serving.metrics import CONTENT_TYPE, Collector
+from sledgehammer._serving.models import ServedModel
+from sledgehammer._serving.problems import Problem
 
 
 class Status:

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, NoReturn, Sequence
 
+from sledgehammer._serving.options import LOOPBACK, Access, Address, Batching, Limits, Options
 from sledgehammer.engine.manifest import EngineError, is_engine
 from sledgehammer.policies import check_for_some_policy, settings_in
-from sledgehammer.serving.options import LOOPBACK, Access, Address, Batching, Limits, Options
 from sledgehammer.support.arguments import positive_float, positive_int
 from sledgehammer.support.owned import scratch_folder
 
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     with contextlib.ExitStack() as stack:
         try:
-            from sledgehammer.serving.server import bind, listen
+            from sledgehammer._serving.server import bind, listen
 
             # First of all, as it is quick.
             address = Address(parsed.host, parsed.port, parsed.tls_cert, parsed.tls_key)

@@ -8,13 +8,13 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from starlette.requests import ClientDisconnect, Request
 
+from sledgehammer._serving.dispatcher import Dispatcher
+from sledgehammer._serving.encoding import decoded
+from sledgehammer._serving.jobs import Answer, Gathering, Job
+from sledgehammer._serving.models import Models, ServedModel
+from sledgehammer._serving.options import Limits
+from sledgehammer._serving.problems import Problem
 from sledgehammer.policies import ExitPolicy, RowSettings
-from sledgehammer.serving.dispatcher import Dispatcher
-from sledgehammer.serving.encoding import decoded
-from sledgehammer.serving.jobs import Answer, Gathering, Job
-from sledgehammer.serving.models import Models, ServedModel
-from sledgehammer.serving.options import Limits
-from sledgehammer.serving.problems import Problem
 from sledgehammer.support.jsonl import described, present_name, texts_of
 
 TIMEOUT = "x-timeout-ms"

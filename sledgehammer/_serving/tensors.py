@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from numpy import ndarray
 
-from sledgehammer.serving.problems import Problem
+from sledgehammer._serving.problems import Problem
 
 BINARY_HEADER = "inference-header-content-length"
 """The header that says how many bytes of a body are JSON; tensors in binary form follow."""

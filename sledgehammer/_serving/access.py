@@ -10,12 +10,12 @@ from typing import Any, List, Optional, Sequence
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sledgehammer._serving.metrics import RequestTally
+from sledgehammer._serving.options import Limits
+from sledgehammer._serving.problems import Problem
 from sledgehammer.engine import EngineError
-from sledgehammer.serving.metrics import RequestTally
-from sledgehammer.serving.options import Limits
-from sledgehammer.serving.problems import Problem
 
-LOG = logging.getLogger("sledgehammer.serving")
+LOG = logging.getLogger("sledgehammer._serving")
 
 OPEN_PATHS = {
     "/", "/healthz", "/readyz", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready",

@@ -6,19 +6,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sledgehammer import __version__
-from sledgehammer.engine.lines import TRUNCATED
-from sledgehammer.serving.encoding import encoded, json_response
-from sledgehammer.serving.inputs import Service, parse_object, read_body, split_fields
-from sledgehammer.serving.jobs import DEADLINE, Answer
-from sledgehammer.serving.models import ServedModel
-from sledgehammer.serving.problems import Problem
-from sledgehammer.serving.tensors import (
+from sledgehammer._serving.encoding import encoded, json_response
+from sledgehammer._serving.inputs import Service, parse_object, read_body, split_fields
+from sledgehammer._serving.jobs import DEADLINE, Answer
+from sledgehammer._serving.models import ServedModel
+from sledgehammer._serving.problems import Problem
+from sledgehammer._serving.tensors import (
     BINARY_HEADER,
     header_length,
     output,
     texts_of_tensor,
     to_binary,
 )
+from sledgehammer.engine.lines import TRUNCATED
 
 EXTENSIONS = ["binary_tensor_data"]
 

@@ -15,7 +15,7 @@ from sledgehammer.monitoring.drift import DriftMonitor
 from sledgehammer.monitoring.martingale import log10
 from sledgehammer.monitoring.reference import Reference
 
-LOG = logging.getLogger("sledgehammer.serving")
+LOG = logging.getLogger("sledgehammer._serving")
 
 
 class Log:

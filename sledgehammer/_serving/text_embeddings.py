@@ -6,12 +6,12 @@ from typing import Any, Dict, List, Tuple
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sledgehammer._serving.encoding import json_response
+from sledgehammer._serving.inputs import Service, read_object, split_fields
+from sledgehammer._serving.jobs import Answer
+from sledgehammer._serving.models import ServedModel
+from sledgehammer._serving.problems import Problem
 from sledgehammer.engine.lines import TRUNCATED
-from sledgehammer.serving.encoding import json_response
-from sledgehammer.serving.inputs import Service, read_object, split_fields
-from sledgehammer.serving.jobs import Answer
-from sledgehammer.serving.models import ServedModel
-from sledgehammer.serving.problems import Problem
 
 FIELDS = ("model", "inputs", "raw_scores", "truncate", "truncation_direction", "parameters")
 

@@ -9,6 +9,13 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 import numpy as np
 from numpy import ndarray
 
+from sledgehammer._serving.estimates import Estimates
+from sledgehammer._serving.jobs import DEADLINE, HURRIED, Answer, Job
+from sledgehammer._serving.lane import Lane
+from sledgehammer._serving.metrics import ModelTally
+from sledgehammer._serving.options import Batching
+from sledgehammer._serving.problems import Problem
+from sledgehammer._serving.watching import Log, Watcher
 from sledgehammer.engine import Engine, EngineError, load
 from sledgehammer.engine.batch import Batch
 from sledgehammer.engine.lines import TRUNCATED
@@ -16,15 +23,8 @@ from sledgehammer.engine.manifest import MANIFEST
 from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.engine.schedule import POOLED_RUNTIMES
 from sledgehammer.policies import RowSettings
-from sledgehammer.serving.estimates import Estimates
-from sledgehammer.serving.jobs import DEADLINE, HURRIED, Answer, Job
-from sledgehammer.serving.lane import Lane
-from sledgehammer.serving.metrics import ModelTally
-from sledgehammer.serving.options import Batching
-from sledgehammer.serving.problems import Problem
-from sledgehammer.serving.watching import Log, Watcher
 
-LOG = logging.getLogger("sledgehammer.serving")
+LOG = logging.getLogger("sledgehammer._serving")
 
 LONGEST_PAUSE = 32
 """A directory that can't be opened is tried again after 1, 2, 4, ... looks, at most so many."""

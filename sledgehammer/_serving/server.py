@@ -9,8 +9,8 @@ from typing import Any, Iterator, Optional, Sequence
 
 import uvicorn
 
-from sledgehammer.serving.app import Server
-from sledgehammer.serving.options import Address, Options
+from sledgehammer._serving.app import Server
+from sledgehammer._serving.options import Address, Options
 
 PATIENCE = 30
 """Seconds that connections may take to end after the signal to stop."""

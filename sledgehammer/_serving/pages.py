@@ -9,8 +9,8 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sledgehammer.serving.encoding import json_response
-from sledgehammer.serving.openapi import document
+from sledgehammer._serving.encoding import json_response
+from sledgehammer._serving.openapi import document
 
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
@@ -38,7 +38,7 @@ async def openapi_document(request: Request) -> Response:
 
 @functools.lru_cache(maxsize=1)
 def _home() -> bytes:
-    return files("sledgehammer.serving").joinpath("page.html").read_bytes()
+    return files("sledgehammer._serving").joinpath("page.html").read_bytes()
 
 
 @functools.lru_cache(maxsize=1)

@@ -7,13 +7,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from sledgehammer._serving.encoding import encoded
+from sledgehammer._serving.inputs import Service, checked_settings
+from sledgehammer._serving.jobs import Job, call_in
+from sledgehammer._serving.models import ServedModel
+from sledgehammer._serving.problems import Problem
 from sledgehammer.engine.lines import IDENTIFIER, IGNORED
 from sledgehammer.policies import RowSettings
-from sledgehammer.serving.encoding import encoded
-from sledgehammer.serving.inputs import Service, checked_settings
-from sledgehammer.serving.jobs import Job, call_in
-from sledgehammer.serving.models import ServedModel
-from sledgehammer.serving.problems import Problem
 from sledgehammer.support.jsonl import parse_line
 
 AHEAD = 256

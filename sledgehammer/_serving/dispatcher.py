@@ -8,13 +8,13 @@ from typing import Dict, List, Sequence, Set
 import numpy as np
 from numpy import ndarray
 
+from sledgehammer._serving.jobs import DEADLINE, EXITS, HURRIED, Job
+from sledgehammer._serving.lane import Encode, GoOn, Start
+from sledgehammer._serving.models import ServedModel
+from sledgehammer._serving.problems import Problem
 from sledgehammer.engine.batch import Batch, Stopped, step
 from sledgehammer.engine.lines import TRUNCATED
 from sledgehammer.policies import RowSettings
-from sledgehammer.serving.jobs import DEADLINE, EXITS, HURRIED, Job
-from sledgehammer.serving.lane import Encode, GoOn, Start
-from sledgehammer.serving.models import ServedModel
-from sledgehammer.serving.problems import Problem
 
 TRACED = ("exit_layer", "label", "confidence")
 """What a traced answer tells of each exit."""

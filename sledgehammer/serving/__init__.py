@@ -1,1 +1,0 @@
-"""Serve exported models over HTTP. Needs the extra `serve`, and neither AllenNLP nor torch."""
