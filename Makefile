@@ -4,8 +4,6 @@ VENV := .venv
 STOCK_VENV := .venv-stock
 BIN := $(VENV)/bin
 QUICKSTART := fixtures/quickstart
-# A process a core, each with one thread: most of a test's time is Python's. A file stays together.
-PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: help demo test test-stock lint types docs docs-serve dist study compare clean
 .DEFAULT_GOAL := help
@@ -32,11 +30,11 @@ demo: $(VENV)/.installed  ## install, fit a model to real tweets (or to DATA=FIL
 	@BIN=$(BIN) sh $(QUICKSTART)/demo.sh
 
 test: $(VENV)/.installed  ## install, run the whole test suite
-	$(PYTEST)
+	$(BIN)/python -m pytest
 
 test-stock:  ## the same on Python 3.10 with AllenNLP's own pins; skipped where there is no 3.10
 	@if sh .ci/find-python 3.10 >/dev/null 2>&1; then \
-	    $(MAKE) --no-print-directory $(STOCK_VENV)/.installed && $(PYTEST:$(VENV)%=$(STOCK_VENV)%); \
+	    $(MAKE) --no-print-directory $(STOCK_VENV)/.installed && $(STOCK_VENV)/bin/python -m pytest; \
 	else \
 	    echo "SKIPPED test-stock: no Python 3.10 on this machine (AllenNLP's own pins need it)"; \
 	fi

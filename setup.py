@@ -134,7 +134,6 @@ setup(
             "mypy>=1.8",
             "pytest>=7",
             "pytest-timeout>=2",
-            "pytest-xdist>=3",
             "ruff>=0.6",
             "selenium>=4.20",  # looks at the plots in Chromium, where there is one
             "types-tabulate",
