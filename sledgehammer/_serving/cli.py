@@ -6,13 +6,14 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, NoReturn, Sequence
+from typing import Any, Dict, List, Sequence
 
 from sledgehammer._serving.options import LOOPBACK, Access, Address, Batching, Limits, Options
 from sledgehammer.engine.manifest import EngineError, is_engine
 from sledgehammer.policies import check_for_some_policy, settings_in
 from sledgehammer.support.arguments import positive_float, positive_int
 from sledgehammer.support.owned import scratch_folder
+from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error
 
 PROG = "sledgehammer serve"
 
@@ -39,15 +40,6 @@ exit codes:
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class UsageError(Exception):
-    """Tell what is wrong with the command line."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run `sledgehammer serve ARGUMENTS` until a signal comes, and return the exit code."""
     try:
@@ -56,8 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = _settings(parsed)
         access = _access(parsed)
     except UsageError as error:
-        print(f"{PROG}: error: {error}; see {PROG} --help", file=sys.stderr)
-        return 2
+        return print_usage_error(PROG, error)
     with contextlib.ExitStack() as stack:
         try:
             from sledgehammer._serving.server import bind, listen
@@ -84,14 +75,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog=PROG,
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> UsageParser:
+    parser = UsageParser(PROG, DESCRIPTION, EXAMPLE)
     parser.add_argument("models", nargs="+", metavar="[NAME=]DIR", help="an exported model")
     parser.add_argument("--threshold", type=float, metavar="T", help="for texts without their own")
     parser.add_argument(

@@ -15,7 +15,7 @@ from sledgehammer._serving.models import Models, ServedModel
 from sledgehammer._serving.options import Limits
 from sledgehammer._serving.problems import Problem
 from sledgehammer.policies import ExitPolicy, RowSettings
-from sledgehammer.support.jsonl import described, present_name, texts_of
+from sledgehammer.support.jsonl import described, present_name, text_or_pair, texts_of
 
 TIMEOUT = "x-timeout-ms"
 """The header with a deadline of the request's own, in milliseconds."""
@@ -152,7 +152,7 @@ def split_item(model: ServedModel, item: Dict[str, Any]) -> "tuple[Any, Dict[str
     for name in own:
         if name not in model.engine.policy.settings:
             raise ValueError(unknown_field(name, [*model.engine.policy.settings, *fields]))
-    return texts[0] if len(texts) == 1 else texts, own
+    return text_or_pair(texts), own
 
 
 def unknown_field(name: str, known: Sequence[str]) -> str:

@@ -197,3 +197,10 @@ def as_json(content: Any) -> Any:
     if isinstance(content, float) and not math.isfinite(content):
         return None  # JSON has neither infinity nor not-a-number
     return content
+
+
+def run_command(command: ArchiveCommand, arguments: Sequence[str]) -> None:
+    """Run a command in this process; errors are raised, not printed."""
+    parser = argparse.ArgumentParser(prog="sledgehammer")
+    command.add_subparser(parser.add_subparsers())
+    command.run(parser.parse_args([command.name, *arguments]))

@@ -12,6 +12,7 @@ from sledgehammer.dataset_readers.base import Row
 from sledgehammer.engine import Engine
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.model.exported import ExportedClassifier
+from sledgehammer.support.jsonl import text_or_pair
 
 BATCHES = 50
 """In how many random batches rows run with other rows."""
@@ -61,7 +62,7 @@ def _agreement(opened: Opened, exported: Opened, rows: List[Row], batch_size: in
 
 
 def _isolation(engine: Engine, rows: List[Row]) -> Isolation:
-    texts = [row.texts[0] if len(row.texts) == 1 else tuple(row.texts) for row in rows]
+    texts = [text_or_pair(row.texts) for row in rows]
     return isolation_of(engine, engine.tokenizer.encode(texts), BATCHES)
 
 

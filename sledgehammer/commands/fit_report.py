@@ -16,11 +16,12 @@ from sledgehammer.analysis.tradeoff import Point, Tradeoff
 from sledgehammer.commands.base import write_json
 from sledgehammer.commands.fit_plan import FitOptions, FitPlan
 from sledgehammer.commands.fit_run import ENGINE
-from sledgehammer.commands.tradeoff_report import series
+from sledgehammer.commands.tradeoff_report import curves_of, series
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine import Engine, load
 from sledgehammer.model.archives import open_archive
+from sledgehammer.support.jsonl import text_or_pair
 
 PAGE, REPORT = "index.html", "report.json"
 
@@ -165,7 +166,7 @@ def _exit_name(layer: int) -> str:
 def time_single_texts(engine: Engine, rows: Sequence[Row], threshold: float, full: float) -> Times:
     """Time some texts, each alone, in turns with early exits and without."""
     step = max(len(rows) // TIMED_TEXTS, 1)
-    texts = [_entry(row) for row in rows[::step][:TIMED_TEXTS]]
+    texts = [text_or_pair(row.texts) for row in rows[::step][:TIMED_TEXTS]]
     engine.predict(texts[:5], threshold)
     spent = [0.0, 0.0]
     for text in texts:
@@ -176,19 +177,15 @@ def time_single_texts(engine: Engine, rows: Sequence[Row], threshold: float, ful
     return Times(spent[0] / len(texts), spent[1] / len(texts))
 
 
-def _entry(row: Row) -> Any:
-    return row.texts[0] if len(row.texts) == 1 else row.texts
-
-
 def print_texts(engine: Engine, rows: Sequence[Row], threshold: float) -> None:
     """Print ten texts, easy to hard, each with the exit that answered it and the time it took."""
     rows = rows[:: max(len(rows) // RANKED_TEXTS, 1)]
-    answers = engine.predict([_entry(row) for row in rows], threshold)
+    answers = engine.predict([text_or_pair(row.texts) for row in rows], threshold)
     layers = engine.manifest.exit_layers
     print("Ten test texts, easy to hard:\n")
     for i in _spread(answers, layers):
         start = time.perf_counter()
-        answer = engine.predict([_entry(rows[i])], threshold)[0]
+        answer = engine.predict([text_or_pair(rows[i].texts)], threshold)[0]
         spent = 1000 * (time.perf_counter() - start)
         mark = "right" if answer["label"] == rows[i].label else "wrong"
         line = (
@@ -233,10 +230,7 @@ def _write_page(options: FitOptions, tradeoff: Tradeoff, chosen: Point) -> Optio
     curve = tradeoff.curve(tradeoff.grid())
     report = {
         "policy": tradeoff.policy.config(), "exit_layers": tradeoff.exit_layers,
-        "curves": {
-            "policy": curve, "random": tradeoff.random_exits(curve),
-            "single exits": tradeoff.single_exits(), "oracle": [tradeoff.oracle()],
-        },
+        "curves": curves_of(tradeoff, curve),
         "bands": {"policy": accuracy_band(tradeoff, curve)}, "versus": {},
     }  # fmt: skip
     target = options.output / PAGE

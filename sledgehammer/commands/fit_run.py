@@ -1,6 +1,5 @@
 """Do what `sledgehammer fit` does: train, and run our commands one after the other."""
 
-import argparse
 import json
 import logging
 import shutil
@@ -13,7 +12,7 @@ from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.commands import training_patches  # noqa: F401  the archive gets checksums
-from sledgehammer.commands.base import ArchiveCommand
+from sledgehammer.commands.base import ArchiveCommand, run_command
 from sledgehammer.commands.export import ExportCommand
 from sledgehammer.commands.fit_plan import FitOptions, FitPlan, command_line
 from sledgehammer.commands.lexical import Lexical
@@ -96,10 +95,7 @@ def _run(command: "tuple[str, ...]", log: TextIO) -> None:
             with _logging_restored():
                 train_model(Params.from_file(arguments[0]), arguments[2])
             return
-        subcommand = COMMANDS[name]()
-        parser = argparse.ArgumentParser(prog="sledgehammer")
-        subcommand.add_subparser(parser.add_subparsers())
-        subcommand.run(parser.parse_args([name, *arguments]))
+        run_command(COMMANDS[name](), arguments)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Do for programs what our commands do: with texts that are in memory, and without printing."""
 
-import argparse
 import io
 import json
 import shutil
@@ -12,7 +11,7 @@ from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import run_all_exits, tradeoff_of
 from sledgehammer.analysis.tradeoff import Point
-from sledgehammer.commands.base import ArchiveCommand
+from sledgehammer.commands.base import ArchiveCommand, run_command
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.export import ExportCommand
 from sledgehammer.commands.fit_plan import FitOptions, make_plan
@@ -152,7 +151,5 @@ def _as_file(path: str, texts: Iterable[Any], labels: Iterable[Any]) -> Iterator
 
 def _run(command: ArchiveCommand, *arguments: str) -> None:
     """Run one of our commands in this process, without its output."""
-    parser = argparse.ArgumentParser(prog="sledgehammer")
-    command.add_subparser(parser.add_subparsers())
     with redirect_stdout(io.StringIO()):
-        command.run(parser.parse_args([command.name, *arguments]))
+        run_command(command, arguments)

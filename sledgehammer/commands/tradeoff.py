@@ -33,7 +33,7 @@ from sledgehammer.commands.tradeoff_choice import (
     choose_point,
     wanted,
 )
-from sledgehammer.commands.tradeoff_report import print_curves, series, write_csv
+from sledgehammer.commands.tradeoff_report import curves_of, print_curves, series, write_csv
 from sledgehammer.engine.manifest import is_engine
 from sledgehammer.export.changed import check_directory, write_with_choice
 from sledgehammer.model.archive_writing import check_target, write_changed
@@ -151,12 +151,7 @@ def _report(
         "full_layers": tradeoff.full_layers,
         "policy": opened.model.policy.config(),
         "number_format": changes,
-        "curves": {
-            "policy": curve,
-            "random": tradeoff.random_exits(curve),
-            "single exits": tradeoff.single_exits(),
-            "oracle": [tradeoff.oracle()],
-        },
+        "curves": curves_of(tradeoff, curve),
         "versus": {name: points for name, (points, _) in others.items()},
         "bands": {
             "policy": accuracy_band(tradeoff, curve),

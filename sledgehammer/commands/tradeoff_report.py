@@ -5,12 +5,22 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from sledgehammer.analysis.series import Series, on_the_axis
-from sledgehammer.analysis.tradeoff import Point
+from sledgehammer.analysis.tradeoff import Point, Tradeoff
 from sledgehammer.commands.base import print_table
 from sledgehammer.support.files import replacing
 
 TABLE_ROWS = 16
 """About how many points of a curve are printed; files get all of them."""
+
+
+def curves_of(tradeoff: Tradeoff, curve: List[Point]) -> Dict[str, List[Point]]:
+    """Return a policy's curve, and what it is compared with on the same rows, as reports have them."""
+    return {
+        "policy": curve,
+        "random": tradeoff.random_exits(curve),
+        "single exits": tradeoff.single_exits(),
+        "oracle": [tradeoff.oracle()],
+    }
 
 
 def print_curves(report: Dict[str, Any]) -> None:

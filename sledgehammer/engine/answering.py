@@ -19,6 +19,7 @@ from sledgehammer.engine.source import Entry, Item, ReadyAnswer
 from sledgehammer.engine.stream import answers
 from sledgehammer.policies import ExitPolicy
 from sledgehammer.support.files import replacing
+from sledgehammer.support.jsonl import text_or_pair
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,7 @@ class LineReader:
                     raise ValueError(problem)
                 kept = self._format.kept(inputs)
                 texts, settings, _ = self._format.request(inputs, self._policy)
-                text = texts[0] if len(texts) == 1 else texts
-                entry: Entry = Item(text, settings=settings)
+                entry: Entry = Item(text_or_pair(texts), settings=settings)
             except ValueError as error:
                 self.tally.bad_lines.append(number)
                 entry = ReadyAnswer({"error": str(error), "line": number})

@@ -7,7 +7,7 @@ import os
 import sys
 import zlib
 from pathlib import Path
-from typing import Any, Dict, List, NoReturn, Sequence
+from typing import Any, Dict, List, Sequence
 
 from sledgehammer.engine.answering import Destination, Job, answer_lines
 from sledgehammer.engine.manifest import EngineError, is_engine
@@ -16,6 +16,7 @@ from sledgehammer.engine.workers import answer_lines_with_workers
 from sledgehammer.policies import check_for_some_policy, settings_in
 from sledgehammer.support.arguments import positive_int
 from sledgehammer.support.files import not_a_file
+from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error
 
 PROG = "sledgehammer predict"
 
@@ -56,15 +57,6 @@ WAIT = 0.1
 """Seconds that an answer may wait for more input, unless --max-wait is given or INPUT is a file."""
 
 
-class UsageError(Exception):
-    """Tell what is wrong with the command line."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def takes(arguments: Sequence[str]) -> bool:
     """Return whether this module runs a command line of `sledgehammer`.
 
@@ -100,8 +92,7 @@ def main(arguments: Sequence[str]) -> int:
         if parsed.silent and not parsed.output_file:
             raise UsageError("--silent needs --output-file: nobody would see the answers")
     except UsageError as error:
-        print(f"{PROG}: error: {error}; see {PROG} --help", file=sys.stderr)
-        return 2
+        return print_usage_error(PROG, error)
     try:
         if parsed.output_file and (problem := not_a_file(parsed.output_file)):
             raise EngineError(problem)
@@ -121,14 +112,8 @@ def main(arguments: Sequence[str]) -> int:
         return 1
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog=PROG,
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> UsageParser:
+    parser = UsageParser(PROG, DESCRIPTION, EXAMPLE)
     parser.add_argument("directory", metavar="DIR", help="an exported model")
     parser.add_argument(
         "input", metavar="INPUT", help="JSON lines (also .gz, .bz2, .xz); - is standard input"
@@ -237,7 +222,7 @@ def for_archives(arguments: Sequence[str]) -> List[str]:
 
     `SystemExit` for an option that only exported models have, or an invalid value of an option.
     """
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = UsageParser(PROG, help=False)
     _add_common(parser)
     _add_schedule(parser)
     try:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any, Iterator, List, NoReturn, Sequence, Tuple
+from typing import Any, Iterator, List, Sequence, Tuple
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from sledgehammer.engine.manifest import write
 from sledgehammer.monitoring.drift import ALPHA, DriftMonitor
 from sledgehammer.monitoring.reference import REFERENCE, Reference
 from sledgehammer.support.arguments import positive_int
-from sledgehammer.support.jsonl import parse_line, texts_of
+from sledgehammer.support.jsonl import parse_line, text_or_pair, texts_of
+from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error
 
 PROG = "sledgehammer monitor"
 
@@ -45,22 +46,12 @@ Seen = Tuple[float, int, int]
 """The first exit's confidence, the number of its label, and the length of a text."""
 
 
-class UsageError(Exception):
-    """Tell what is wrong with the command line."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(message)
-
-
 def main(arguments: Sequence[str]) -> int:
     """Run `sledgehammer monitor ARGUMENTS`, and return the exit code."""
     try:
         parsed = _parser().parse_args(list(arguments))
     except UsageError as error:
-        print(f"{PROG}: error: {error}; see {PROG} --help", file=sys.stderr)
-        return 2
+        return print_usage_error(PROG, error)
     try:
         return _monitor(parsed)
     except OSError as error:
@@ -70,11 +61,8 @@ def main(arguments: Sequence[str]) -> int:
     return 1
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog=PROG, description=DESCRIPTION, epilog=EXAMPLE, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+def _parser() -> UsageParser:
+    parser = UsageParser(PROG, DESCRIPTION, EXAMPLE)
     parser.add_argument("log", type=Path, metavar="LOG")
     parser.add_argument("--engine", type=Path, required=True, metavar="DIR", help="exported model")
     parser.add_argument("--write-reference", action="store_true", help="make LOG the reference")
@@ -133,7 +121,7 @@ def _seen(path: Path, engine: Engine) -> Iterator[Seen]:
                 found = texts_of(content, engine.manifest.fields)
             except ValueError as error:
                 raise ValueError(f"{path}, line {line_number}: {error}") from error
-            texts.append(found[0] if len(found) == 1 else found)
+            texts.append(text_or_pair(found))
             if len(texts) == ROWS:
                 yield from _run(engine, texts)
                 texts = []

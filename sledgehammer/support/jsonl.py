@@ -4,7 +4,7 @@ AllenNLP and torch are not needed: exported engines answer the same lines.
 """
 
 import json
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
 
 CUSTOMARY_NAMES = {"text": "sentence"}
 """By our name of a field: what AllenNLP's own predictors call it."""
@@ -46,6 +46,11 @@ def texts_of(inputs: Mapping[str, Any], fields: Sequence[str]) -> List[str]:
     `ValueError` if one is missing or not a text.
     """
     return [text_of(inputs, present_name(inputs, name), name) for name in fields]
+
+
+def text_or_pair(texts: Sequence[str]) -> Union[str, Sequence[str]]:
+    """Return the texts of a row as engines take them: a lone text by itself."""
+    return texts[0] if len(texts) == 1 else texts
 
 
 def present_name(inputs: Mapping[str, Any], name: str) -> str:
