@@ -30,11 +30,11 @@ demo: $(VENV)/.installed  ## install, fit a model to real tweets (or to DATA=FIL
 	@BIN=$(BIN) sh $(QUICKSTART)/demo.sh
 
 test: $(VENV)/.installed  ## install, run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests
 
 test-stock:  ## the same on Python 3.10 with AllenNLP's own pins; skipped where there is no 3.10
 	@if sh .ci/find-python 3.10 >/dev/null 2>&1; then \
-	    $(MAKE) --no-print-directory $(STOCK_VENV)/.installed && $(STOCK_VENV)/bin/python -m pytest; \
+	    $(MAKE) --no-print-directory $(STOCK_VENV)/.installed && $(STOCK_VENV)/bin/python -m tests; \
 	else \
 	    echo "SKIPPED test-stock: no Python 3.10 on this machine (AllenNLP's own pins need it)"; \
 	fi
