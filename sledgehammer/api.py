@@ -91,11 +91,12 @@ class Classifier(Engine):
         `EngineError` also for texts that trained the model, if there is to be a guarantee.
         """
         require_allennlp()
-        from sledgehammer.commands.programs import choose
+        from sledgehammer.commands.programs import choose, rows_of
 
         with _engine_errors():
-            target, wish = Path(output), (max_accuracy_drop, delta)
-            choose(str(self.path), texts, labels, target, *wish, force)
+            fields, wish = self.manifest.fields, (max_accuracy_drop, delta)
+            rows = rows_of(texts, labels, len(fields))
+            choose(str(self.path), rows, fields, Path(output), *wish, force)
         return load(output)
 
     def calibrate(
@@ -113,10 +114,12 @@ class Classifier(Engine):
         `EngineError` also for an exported model, or too few texts of a label without `few_rows`.
         """
         require_allennlp()
-        from sledgehammer.commands.programs import calibrate
+        from sledgehammer.commands.programs import calibrate, rows_of
 
         with _engine_errors():
-            calibrate(str(self.path), texts, labels, Path(output), few_rows, force)
+            fields = self.manifest.fields
+            rows = rows_of(texts, labels, len(fields))
+            calibrate(str(self.path), rows, fields, Path(output), few_rows, force)
         return load(output)
 
     def export(

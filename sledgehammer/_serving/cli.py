@@ -13,7 +13,7 @@ from sledgehammer.engine.manifest import EngineError, is_engine
 from sledgehammer.policies import check_for_some_policy, settings_in
 from sledgehammer.support.arguments import positive_float, positive_int
 from sledgehammer.support.owned import scratch_folder
-from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error
+from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error, seconds
 
 PROG = "sledgehammer serve"
 
@@ -84,7 +84,7 @@ def _parser() -> UsageParser:
         help="another setting of the policy, such as max_exit_layer=5 (repeatable)",
     )  # fmt: skip
     parser.add_argument(
-        "--poll", type=_seconds, default=2.0, metavar="SECONDS",
+        "--poll", type=seconds, default=2.0, metavar="SECONDS",
         help="how often to look whether a directory was replaced; 0: only on SIGHUP (default: 2)",
     )  # fmt: skip
     parser.add_argument(
@@ -162,13 +162,6 @@ def _port(text: str) -> int:
     value = int(text)
     if not 0 <= value < 65536:
         raise argparse.ArgumentTypeError(f"must be between 0 and 65535, got {text}")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1e9:
-        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
     return value
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -58,6 +58,8 @@ class FitOptions:
     max_accuracy_drop, delta : `float`, optional
         The guarantee: with probability 1 - delta the chosen threshold costs at most that accuracy.
     epochs : `int`, optional
+        As many, whatever the minutes. If `None`, as many as the config says, or fewer where the
+        minutes are not enough for so many over all rows.
     class_weights : `Any`, optional
         See `MultiExitClassifier`.
     """
@@ -127,15 +129,47 @@ def make_plan(options: FitOptions) -> FitPlan:
     training = len(parts["train"])
     if options.minutes is not None:
         pace = _seconds_per_row(config, reader, parts["train"])
-        each_epoch = options.minutes * 60 / pace / config["trainer"]["num_epochs"]
-        affordable = int(each_epoch - VALIDATION_COST * len(parts["validation"]))
-        affordable = max(affordable, FEWEST_ROWS)
+        most = config["trainer"]["num_epochs"]
+        fewest = most if options.epochs is not None else 1
+        affordable, epochs = affordable_rows(
+            options.minutes * 60 / pace, training, len(parts["validation"]), (fewest, most)
+        )
         if affordable < training:
             train_share = (1 - sum(held_out.values())) * affordable / training
-            config = config_of(options, {**held_out, "train": train_share})
-            training = affordable
+            held_out["train"], training = train_share, affordable
+        config = config_of(replace(options, epochs=epochs), held_out)
     counts = {part: len(rows) for part, rows in parts.items()}
     return FitPlan(config, counts, dict(labels), training)
+
+
+def affordable_rows(
+    budget: float, rows: int, validation_rows: int, epochs: Tuple[int, int]
+) -> Tuple[int, int]:
+    """Return how many training rows a budget is enough for, and how often the network sees each.
+
+    A new row teaches more than an old one seen again, so that passes are cut before rows are.
+
+    # Parameters
+
+    budget : `float`
+        How many training rows the network can learn from in all.
+    rows : `int`
+        The training rows there are.
+    validation_rows : `int`
+        What each epoch is validated on.
+    epochs : `Tuple[int, int]`
+        The fewest epochs and the most.
+
+    # Returns
+
+    At least `FEWEST_ROWS` rows, whatever the budget.
+    """
+    fewest, most = epochs
+    for count in range(most, fewest - 1, -1):
+        affordable = int(budget / count - VALIDATION_COST * validation_rows)
+        if affordable >= rows:
+            return rows, count
+    return max(affordable, FEWEST_ROWS), fewest
 
 
 def _reader_of(config: Dict[str, Any]) -> TableReader:

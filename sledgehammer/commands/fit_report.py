@@ -59,14 +59,15 @@ def print_plan(options: FitOptions, plan: FitPlan) -> None:
     held_out = ", ".join(f"{rows[p]:,} {p}" for p in ("validation", "calibration", "test"))
     print(f"rows       {rows['train']:,} to train on; held out by their texts: {held_out}")
     epochs = plan.config["trainer"]["num_epochs"]
+    passes = "once" if epochs == 1 else f"{epochs} times"
     if plan.training_rows < rows["train"]:
         print(
             f"training   {options.minutes:g} minutes are enough for about {plan.training_rows:,} of "
-            f"these rows, {epochs} times\n"
+            f"these rows, {passes}\n"
             f"           (measured here); the exit before the first layer learns from all"
         )
     else:
-        print(f"training   on all of them, {epochs} times")
+        print(f"training   on all of them, {passes}")
 
 
 def _most_frequent(labels: Dict[str, int], most: int = 5) -> "List[tuple[str, int]]":

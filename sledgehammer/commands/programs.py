@@ -5,7 +5,7 @@ import json
 import shutil
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
 from allennlp.common.checks import ConfigurationError
 
@@ -77,28 +77,23 @@ def curve(path: str, texts: Iterable[Any], labels: Iterable[Any]) -> List[Point]
 
 
 def choose(
-    path: str, texts: Iterable[Any], labels: Iterable[Any], output: Path, max_accuracy_drop: float,
+    path: str, rows: List[Row], fields: Sequence[str], output: Path, max_accuracy_drop: float,
     delta: Optional[float], force: bool,
 ) -> None:  # fmt: skip
     """See `Classifier.choose`."""
     wish = ["--max-accuracy-drop", str(max_accuracy_drop)]
     wish += [] if delta is None else ["--delta", str(delta)]
     more = ["--force"] * force
-    with _as_file(path, texts, labels) as data:
+    with _as_file(rows, fields) as data:
         _run(TradeoffCommand(), path, data, "--json-lines", *wish, "--write", str(output), *more)
 
 
 def calibrate(
-    path: str,
-    texts: Iterable[Any],
-    labels: Iterable[Any],
-    output: Path,
-    few_rows: bool,
-    force: bool,
+    path: str, rows: List[Row], fields: Sequence[str], output: Path, few_rows: bool, force: bool
 ) -> None:
     """See `Classifier.calibrate`."""
     more = ["--few-rows"] * few_rows + ["--force"] * force
-    with _as_file(path, texts, labels) as data:
+    with _as_file(rows, fields) as data:
         _run(Calibrate(), path, data, "--json-lines", "-o", str(output), *more)
 
 
@@ -118,7 +113,10 @@ def fit_texts(
     fields = ["text", "second_text"][: len(rows[0].texts)]
     new = not output.exists()
     output.mkdir(parents=True, exist_ok=True)
+    earlier = output / f".{DATA}.replaced"
     try:
+        if not new:
+            (output / DATA).replace(earlier)
         _write_rows(rows, fields, output / DATA)
         columns = {"second_text": fields[1]} if len(fields) > 1 else {}
         chosen = FitOptions(
@@ -130,20 +128,21 @@ def fit_texts(
     except BaseException:
         if new:
             shutil.rmtree(output, ignore_errors=True)
+        elif earlier.exists():
+            earlier.replace(output / DATA)
         raise
+    earlier.unlink(missing_ok=True)
     return chosen.output / ENGINE
 
 
-def _write_rows(rows: List[Row], fields: List[str], target: Path) -> None:
+def _write_rows(rows: List[Row], fields: Sequence[str], target: Path) -> None:
     lines = (json.dumps({**dict(zip(fields, row.texts)), "label": row.label}) for row in rows)
     target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 @contextmanager
-def _as_file(path: str, texts: Iterable[Any], labels: Iterable[Any]) -> Iterator[str]:
-    """Write texts and labels to a file of JSON lines, as the model at `path` takes them."""
-    fields = open_archive(path).reader.fields
-    rows = rows_of(texts, labels, len(fields))
+def _as_file(rows: List[Row], fields: Sequence[str]) -> Iterator[str]:
+    """Write rows to a file of JSON lines, whose texts have a model's names."""
     with scratch_folder() as folder:
         _write_rows(rows, fields, folder / DATA)
         yield str(folder / DATA)

@@ -16,7 +16,7 @@ from sledgehammer.engine.workers import answer_lines_with_workers
 from sledgehammer.policies import check_for_some_policy, settings_in
 from sledgehammer.support.arguments import positive_int
 from sledgehammer.support.files import not_a_file
-from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error
+from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error, seconds
 
 PROG = "sledgehammer predict"
 
@@ -161,16 +161,9 @@ def _add_schedule(parser: argparse.ArgumentParser) -> None:
         help="let texts that go on after an exit wait for others (default: whatever is faster)",
     )  # fmt: skip
     parser.add_argument(
-        "--max-wait", type=_seconds, metavar="SECONDS",
+        "--max-wait", type=seconds, metavar="SECONDS",
         help=f"the longest that an answer waits for more input ({WAIT} unless INPUT is a file)",
     )  # fmt: skip
-
-
-def _seconds(text: str) -> float:
-    value = float(text)
-    if not value >= 0:
-        raise argparse.ArgumentTypeError(f"must be at least 0, got {text}")
-    return value
 
 
 def _settings(parsed: argparse.Namespace, archive: bool = False) -> Dict[str, Any]:

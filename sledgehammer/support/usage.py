@@ -36,3 +36,17 @@ def print_usage_error(prog: str, error: UsageError) -> int:
     """Print what was wrong in one line, and return the exit code for it."""
     print(f"{prog}: error: {error}; see {prog} --help", file=sys.stderr)
     return 2
+
+
+def seconds(text: str) -> float:
+    """Parse an option that is a number of seconds, at least 0.
+
+    # Raises
+
+    `argparse.ArgumentTypeError` for a number below 0, or longer than 30 years, which no clock of
+    the operating system waits for.
+    """
+    value = float(text)
+    if not 0 <= value < 1e9:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1e9, got {text}")
+    return value

@@ -17,7 +17,13 @@ from sklearn.preprocessing import FunctionTransformer
 
 import sledgehammer
 from sledgehammer.commands.fit import Fit
-from sledgehammer.commands.fit_plan import FitOptions, config_of, exits_of, make_plan
+from sledgehammer.commands.fit_plan import (
+    FitOptions,
+    affordable_rows,
+    config_of,
+    exits_of,
+    make_plan,
+)
 from sledgehammer.commands.fit_report import _spread
 from sledgehammer.commands.fit_run import _written_or_removed
 from sledgehammer.commands.programs import rows_of
@@ -119,9 +125,27 @@ def test_fewer_rows_where_minutes_are_few(table: Path, tmp_path: Path) -> None:
     )
     plan = make_plan(options)
     assert plan.training_rows == 64 < plan.rows["train"]
+    assert plan.config["trainer"]["num_epochs"] == 1
     shares = plan.config["dataset_reader"]["shares"]
     assert shares["train"] == pytest.approx(0.6 * 64 / plan.rows["train"])
     assert "train" not in plan.config["validation_dataset_reader"]["shares"]
+
+
+@pytest.mark.parametrize(
+    "budget, epochs, expected",
+    [
+        (3300, (1, 3), (1000, 3)),
+        (3299, (1, 3), (1000, 2)),
+        (1100, (1, 3), (1000, 1)),
+        (600, (1, 3), (500, 1)),
+        (600, (3, 3), (100, 3)),
+        (0, (1, 3), (64, 1)),
+    ],
+)
+def test_passes_are_cut_before_rows(
+    budget: float, epochs: "tuple[int, int]", expected: "tuple[int, int]"
+) -> None:
+    assert affordable_rows(budget, 1000, 300, epochs) == expected
 
 
 def test_exits_of_deeper_networks() -> None:
@@ -218,6 +242,16 @@ def test_models_in_python(fitted: Path, tmp_path: Path) -> None:
         exported.calibrate(texts, labels, tmp_path / "z", few_rows=True)
     with pytest.raises(EngineError, match="60 texts, but 2 labels"):
         model.curve(texts, ["good", "bad"])
+
+
+def test_data_of_an_earlier_fit_stay_where_a_new_one_fails(tmp_path: Path) -> None:
+    """Where nothing is trained, the rows beside the old model are still those it was trained on."""
+    earlier = tmp_path / "data.jsonl"
+    earlier.write_text("old")
+    with pytest.raises(EngineError, match="has no rows"):
+        sledgehammer.fit(["a", "b"], ["x", "y"], tmp_path, force=True, backbone=TINY_BERT)
+    assert earlier.read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["data.jsonl"]
 
 
 def test_texts_of_programs() -> None:
