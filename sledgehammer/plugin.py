@@ -7,6 +7,7 @@ require_allennlp()
 from sledgehammer import dataset_readers, objectives, policies  # noqa: E402,F401
 from sledgehammer.commands import (  # noqa: E402,F401
     allennlp_patches,
+    audit,
     benchmark,
     calibrate,
     difficulty,

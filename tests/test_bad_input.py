@@ -8,6 +8,7 @@ from typing import Any, Dict, List
 import pytest
 from allennlp.common.checks import ConfigurationError
 
+from sledgehammer.commands.audit import Audit
 from sledgehammer.commands.benchmark import BenchmarkCommand
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.difficulty import Difficulty
@@ -181,6 +182,7 @@ BAD_ARGUMENTS: Dict[str, List[str]] = {
 COMMANDS: Dict[str, Any] = {
     "tradeoff": (TradeoffCommand, []),
     "difficulty": (Difficulty, []),
+    "audit": (Audit, []),
     "calibrate": (Calibrate, ["-o", "{tmp}/new"]),
     "prune": (Prune, ["-o", "{tmp}/new", "--heads", "0.5"]),
     "export": (ExportCommand, []),

@@ -168,6 +168,15 @@ def check_swept(policy: ExitPolicy, value: float) -> None:
         policy.settings_for({policy.sweeps: value})
 
 
+def use_setting(value: Optional[float], model: ExitClassifier) -> None:
+    """Change the policy's setting if there is a value, and check that the policy can run."""
+    with configuration_errors():
+        if value is not None:
+            model.policy.change({model.policy.sweeps: value})
+        if unready := model.policy.unready():
+            raise ValueError(unready)
+
+
 def print_table(rows: Sequence[Dict[str, Any]]) -> None:
     """Print a Markdown table; all rows must have the keys of the first."""
     print(

@@ -11,11 +11,15 @@ from torch import Tensor
 
 from sledgehammer.analysis import difficulty
 from sledgehammer.analysis.all_exits import ExitOutputs, replayed_answers
-from sledgehammer.commands.base import ArchiveCommand, as_json, open_and_run, print_table
+from sledgehammer.commands.base import (
+    ArchiveCommand,
+    as_json,
+    open_and_run,
+    print_table,
+    use_setting,
+)
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.model.archives import Opened
-from sledgehammer.model.base import ExitClassifier
-from sledgehammer.model.policy_config import configuration_errors
 from sledgehammer.support.arguments import natural_number
 from sledgehammer.support.console import print_anything
 from sledgehammer.support.files import check_writable, replacing
@@ -51,7 +55,7 @@ class Difficulty(ArchiveCommand):
         if arguments.output:
             check_writable(arguments.output, [".jsonl"])
         opened, rows, outputs = open_and_run(
-            arguments, labelled=False, check=functools.partial(_use_setting, arguments.setting)
+            arguments, labelled=False, check=functools.partial(use_setting, arguments.setting)
         )
         ranking = Ranking(opened, rows, outputs)
         # Write the file first: a terminal may be unable to show characters that a file can hold.
@@ -61,15 +65,6 @@ class Difficulty(ArchiveCommand):
                 partial.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         print_anything()
         ranking.print_summary(arguments.examples)
-
-
-def _use_setting(value: Optional[float], model: ExitClassifier) -> None:
-    """Change the policy's setting if there is a value, and check that the policy can run."""
-    with configuration_errors():
-        if value is not None:
-            model.policy.change({model.policy.sweeps: value})
-        if unready := model.policy.unready():
-            raise ValueError(unready)
 
 
 class Ranking:

@@ -120,6 +120,10 @@ class Tokenizer:
             raise EngineError(f"text {number} has a lone surrogate, which is not valid text")
         return parts[0] if self._texts == 1 else parts
 
+    def vocabulary(self) -> Dict[str, int]:
+        """Return the number of each word piece."""
+        return self._tokenizer.vocabulary()
+
     @property
     def pad_token_id(self) -> int:
         return self._pad_token_id
@@ -187,6 +191,11 @@ class TruncatingTokenizer:
         without_offsets = getattr(tokenizer, "encode_batch_fast", None)
         self._encode_batch = without_offsets or tokenizer.encode_batch
         self._max_length = max_length
+
+    def vocabulary(self) -> Dict[str, int]:
+        """Return the number of each word piece."""
+        vocabulary: Dict[str, int] = self._tokenizer.get_vocab()
+        return vocabulary
 
     def encode(self, rows: Sequence[Sequence[str]], whole: bool = False) -> List[Encoded]:
         """Return the word pieces of rows, each of one text or two.

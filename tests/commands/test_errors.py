@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterator, List
 import pytest
 from allennlp.commands.subcommand import Subcommand
 
+from sledgehammer.commands.audit import Audit
 from sledgehammer.commands.calibrate import Calibrate
 from sledgehammer.commands.difficulty import Difficulty
 from sledgehammer.commands.errors import one_line_errors
@@ -31,6 +32,7 @@ WRITING: Dict[str, Callable[[str], List[Any]]] = {
         TradeoffCommand(), DEV, "--min-speedup", "1", "--write", f"{out}.tar.gz"
     ],
     "difficulty": lambda out: [Difficulty(), DEV, "--output", f"{out}.jsonl"],
+    "audit": lambda out: [Audit(), DEV, "--queries", "1", "--output", f"{out}.json"],
     "prune": lambda out: [
         Prune(), TRAIN, "-o", f"{out}.tar.gz", "--width", "0.5", "--epochs", "0",
         "--validation", DEV,
