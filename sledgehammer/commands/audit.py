@@ -32,6 +32,11 @@ class Audit(ArchiveCommand):
 
     example = "allennlp audit out/sst_int8 dev.txt --rows 200 --output audit.json --plot audit.svg --show 3"
 
+    second = (
+        "data",
+        "texts, as the archive's reader takes them; labels are used where there are any",
+    )
+
     def add_arguments(self, subparser: argparse.ArgumentParser) -> None:
         subparser.add_argument(
             "--threshold", "--setting", type=float, metavar="T", dest="setting",
