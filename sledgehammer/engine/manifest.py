@@ -7,6 +7,8 @@ chosen.json    what the policy's setting was chosen for, if that is known
 seen.json      fingerprints of the rows that the model was trained, calibrated or tuned on
 segments/      a graph for each exit: the layers since the exit before, and the exit's head
 reference.json histograms of texts like those to come, if there is one: see `monitoring`
+curve.json     what each setting gave on labelled rows, if that was measured: see `curve`
+README.md      the model card, which is for its readers to edit: the manifest does not list it
 lexical.npz    the linear model of the exit before the first layer, if there is one
 """
 
@@ -33,6 +35,8 @@ CHECKSUM = "sha256"
 TOKENIZER = "transformer/tokenizer.json"
 
 LEXICAL = "lexical.npz"
+
+CARD = "README.md"
 
 _OPTIONAL_FILES = ("config.json", "seen.json", CHOICE)
 """Files that AllenNLP's commands read if they are there."""
@@ -172,7 +176,7 @@ def write(directory: Path, manifest: Manifest) -> None:
             "sha256": sha256(path),
         }
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path not in (directory / MANIFEST, directory / CARD)
     }
     content = sealed({"format": FORMAT, **dataclasses.asdict(manifest), "files": files})
     with replacing(directory / MANIFEST) as partial:  # it may be in use
