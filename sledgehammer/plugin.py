@@ -9,6 +9,7 @@ from sledgehammer.commands import (  # noqa: E402,F401
     allennlp_patches,
     benchmark,
     calibrate,
+    card,
     difficulty,
     errors,
     evaluate_table,

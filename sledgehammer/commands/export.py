@@ -10,9 +10,11 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import run_all_exits
+from sledgehammer.cards.of_engine import VERIFICATION
 from sledgehammer.commands.base import ArchiveCommand, rows_at
 from sledgehammer.commands.export_choice import AUTO, candidates_of, export_fastest
 from sledgehammer.commands.export_verification import verify
+from sledgehammer.commands.kept_card import keep_card
 from sledgehammer.commands.kept_curve import keep_curve
 from sledgehammer.commands.seen_rows import warn_of_stale_choice, warn_of_used_rows
 from sledgehammer.commands.temperature_checks import (
@@ -22,7 +24,7 @@ from sledgehammer.commands.temperature_checks import (
 )
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.engine.manifest import Manifest, write
-from sledgehammer.export.changed import VERIFICATION, check_directory
+from sledgehammer.export.changed import check_directory
 from sledgehammer.export.directory import PRECISIONS, RUNTIMES, Format, export, range_batches
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.support.files import replacing_folder
@@ -106,6 +108,7 @@ class ExportCommand(ArchiveCommand):
                     keep_curve(folder, data[name], path, arguments.batch_size)
                     break
             write(folder, manifest)
+            keep_card(folder, target)
             _warn(opened, manifest)
         print(f"\nexported model: {target}")
 

@@ -98,6 +98,10 @@ class Curve:
             and not (then.weights and now.weights and then.weights != now.weights)
         )
 
+    def is_of(self, now: Conditions) -> bool:
+        """Return whether the curve `holds`, and `default` is the point of the model as it is."""
+        return self.holds(now) and self.conditions.policy == now.policy
+
     def as_bytes(self) -> bytes:
         """Return the content of the file."""
         return (json.dumps(asdict(self), indent=1) + "\n").encode()

@@ -2,21 +2,25 @@
 
 import dataclasses
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from allennlp.common.checks import ConfigurationError
 
+from sledgehammer.cards.facts import name_of
+from sledgehammer.cards.file import renew
+from sledgehammer.cards.metadata import CardError
+from sledgehammer.cards.of_engine import VERIFICATION, facts_of_engine
 from sledgehammer.engine.curve import Curve
-from sledgehammer.engine.manifest import MANIFEST, EngineError, is_engine, read, write
+from sledgehammer.engine.manifest import MANIFEST, EngineError, Manifest, is_engine, read, write
 from sledgehammer.model.archive_writing import changed_config
 from sledgehammer.model.chosen_setting import choice_bytes
 from sledgehammer.policies import CHOICE, Choice
 from sledgehammer.support.files import no_folder_for, replacing_folder
 
-VERIFICATION = "verification.json"
-"""The report of `export --verify`, which holds for the old policy alone."""
+logger = logging.getLogger(__name__)
 
 
 def check_directory(target: Path, force: bool) -> None:
@@ -77,4 +81,14 @@ def write_with_choice(
         (folder / CHOICE).write_bytes(choice_bytes(choice))
         if curve is not None:
             curve.save(folder)
-        write(folder, dataclasses.replace(manifest, policy=policy))
+        changed = dataclasses.replace(manifest, policy=policy)
+        write(folder, changed)
+        _renew_card(folder, changed, name_of(target))
+
+
+def _renew_card(folder: Path, manifest: Manifest, name: str) -> None:
+    try:
+        if not renew(folder, facts_of_engine(folder, manifest, name)):
+            logger.warning("the model card was edited, so it stays as it was (see `card --force`)")
+    except (CardError, EngineError) as error:
+        logger.warning("no model card could be written: %s", error)
