@@ -40,6 +40,10 @@ def _run(arguments: List[str]) -> None:
         from sledgehammer.hub import card_cli
 
         sys.exit(card_cli.main(arguments[1:]))
+    if arguments[:1] == ["push"]:
+        from sledgehammer.hub import push_cli
+
+        sys.exit(push_cli.main(arguments[1:]))
     if arguments[:1] == ["predict"]:
         arguments = ["predict", *cli.for_archives(arguments[1:])]
     if VERBOSE not in sys.argv and arguments[:1] and arguments[0] not in NOISY:

@@ -198,6 +198,18 @@ def read(directory: Path) -> Manifest:
     `EngineError` if there is no manifest, it has an unknown format or an invalid entry, or it or
     another file is missing or has changed.
     """
+    manifest = read_manifest(directory)
+    _check_files(directory, manifest)
+    return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Return the manifest of a directory; the other files need not be there.
+
+    # Raises
+
+    `EngineError` as `read` does, for the manifest alone.
+    """
     file = directory / MANIFEST
     content = _content(directory)
     try:
@@ -210,7 +222,6 @@ def read(directory: Path) -> Manifest:
         raise EngineError(f"{file} is damaged: {error}") from error
     if problem:
         raise EngineError(f"{file} is damaged: {problem}")
-    _check_files(directory, manifest)
     return manifest
 
 
@@ -274,16 +285,27 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _roots(directory: Path) -> List[Path]:
+    """Return the folders in which a directory's files may lie.
+
+    In the cache of the Hugging Face hub, `REPO/snapshots/COMMIT`, they are links to `REPO/blobs`.
+    """
+    repo = directory.absolute().parent.parent
+    blobs = repo / "blobs"
+    in_cache = directory.absolute().parent.name == "snapshots" and blobs.is_dir()
+    return [directory, blobs] if in_cache and not blobs.is_symlink() else [directory]
+
+
 def _check_files(directory: Path, manifest: Manifest) -> None:
     present = {name for name in _OPTIONAL_FILES if os.path.lexists(directory / name)}
     needed = [*manifest.segments, TOKENIZER, *([LEXICAL] if manifest.has_lexical else [])]
     unlisted = {*needed, *present} - set(manifest.files)
     if unlisted:
         raise EngineError(f"{directory / MANIFEST} does not list {', '.join(sorted(unlisted))}")
-    root = os.path.realpath(directory)
+    roots = tuple(os.path.join(os.path.realpath(root), "") for root in _roots(directory))
     for name, expected in manifest.files.items():
         path = directory / name
-        if not os.path.realpath(path).startswith(os.path.join(root, "")):
+        if not os.path.realpath(path).startswith(roots):
             raise EngineError(f"{directory / MANIFEST} names a file outside of it: {name}")
         if not os.path.isfile(path):
             raise EngineError(
