@@ -131,10 +131,11 @@ def _keep(
     options: FitOptions,
 ) -> None:  # fmt: skip
     """Let the exported model carry what was measured on the test rows."""
+    manifest = read(directory)
     keep_curve_of(directory, opened, outputs, f"{options.data}#test")
     timed = min(TIMED_TEXTS, len(outputs.hashes))
     Speed(timed, times.early, times.full, chosen.number, describe_machine()).save(directory)
-    write(directory, read(directory))
+    write(directory, manifest)
     # The model is that of the folder; a reader of either finds its card.
     for place in (directory, options.output):
         keep_card(directory, options.output, place)
