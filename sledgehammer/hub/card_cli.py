@@ -27,10 +27,8 @@ example:
 
 def main(arguments: Sequence[str]) -> int:
     """Run `sledgehammer card ARGUMENTS`, and return the exit code."""
-    parser = UsageParser(PROG, DESCRIPTION, EXAMPLE)
-    add_arguments(parser)
     try:
-        parsed = parser.parse_args(list(arguments))
+        parsed = parser().parse_args(list(arguments))
     except UsageError as error:
         return print_usage_error(PROG, error)
     try:
@@ -40,6 +38,13 @@ def main(arguments: Sequence[str]) -> int:
     except (ValueError, ImportError) as error:  # an EngineError or a CardError is a ValueError
         print(f"{PROG}: error: {error}", file=sys.stderr)
     return 1
+
+
+def parser() -> UsageParser:
+    """Return the parser of the command line."""
+    made = UsageParser(PROG, DESCRIPTION, EXAMPLE)
+    add_arguments(made)
+    return made
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
