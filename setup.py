@@ -8,10 +8,15 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "sledgehammer/__init__.py").read_text())[1]
 
+# `sledgehammer push` and names on the hub for exported models alone; training has it anyway. 0.10 is
+# what AllenNLP's own pins bring, and writes the model cards.
+HUB = ["huggingface_hub>=0.10"]
+
 # Python 3.10: AllenNLP with its own pins, and what its metadata forgets.
 STOCK = [
     "allennlp>=2.10.1,<2.11",
     "allennlp-models>=2.10.1,<2.11",
+    *HUB,
     "numpy<2",
     "setuptools<81",
     "safetensors>=0.4",
@@ -30,6 +35,7 @@ CURRENT = [
     "fairscale>=0.4.13,<0.5",
     "ftfy>=6.0",
     "h5py>=3.6",
+    *HUB,
     "jsonnet>=0.20",
     "lmdb>=1.2",
     "more-itertools>=8.12",
@@ -123,6 +129,7 @@ setup(
         "export": EXPORT,
         "plot": PLOT,
         "static": _on_current(STATIC),  # needs numpy 2
+        "hub": HUB,
         "serve": SERVE,
         "docs": DOCS,
         "dev": [

@@ -36,6 +36,14 @@ def _run(arguments: List[str]) -> None:
         from sledgehammer.monitoring import cli as monitoring
 
         sys.exit(monitoring.main(arguments[1:]))
+    if arguments[:1] == ["card"]:
+        from sledgehammer.hub import card_cli
+
+        sys.exit(card_cli.main(arguments[1:]))
+    if arguments[:1] == ["push"]:
+        from sledgehammer.hub import push_cli
+
+        sys.exit(push_cli.main(arguments[1:]))
     if arguments[:1] == ["predict"]:
         arguments = ["predict", *cli.for_archives(arguments[1:])]
     if VERBOSE not in sys.argv and arguments[:1] and arguments[0] not in NOISY:

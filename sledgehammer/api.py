@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Union
 
 from sledgehammer.engine import Engine, EngineError
 from sledgehammer.engine import load as load_engine
-from sledgehammer.engine.manifest import is_engine
+from sledgehammer.engine.from_hub import engine_from_hub
+from sledgehammer.engine.manifest import MANIFEST, is_engine
+from sledgehammer.support.hub import HubError, HubName, NoSuchFile, fetch, is_hub_name
 from sledgehammer.support.missing_allennlp import require_allennlp
 
 if TYPE_CHECKING:  # the analysis needs torch, which exported models do without
@@ -148,7 +150,8 @@ def load(path: AnyPath, threads: Optional[int] = None) -> Classifier:
     # Parameters
 
     path : `Path`
-        The directory of an exported model; or an archive, its folder or its URL.
+        The directory of an exported model; or an archive, its folder or its URL; or
+        `hub:OWNER/NAME@REVISION`, either of them on the Hugging Face hub.
     threads : `int`, optional
         How many threads an exported model may use; all usable cores if `None`. An archive uses
         torch's, and takes no number here.
@@ -158,6 +161,8 @@ def load(path: AnyPath, threads: Optional[int] = None) -> Classifier:
     `EngineError` if it is neither, incomplete or damaged; `ImportError` if it is an archive and
     AllenNLP is missing.
     """
+    if is_hub_name(path):
+        path = _from_hub(str(path))
     if is_engine(path):
         return Classifier(load_engine(path, threads), path)
     if threads is not None:
@@ -168,6 +173,21 @@ def load(path: AnyPath, threads: Optional[int] = None) -> Classifier:
 
     with _engine_errors():
         return Classifier(eager_engine(open_archive(str(path))), path)
+
+
+def _from_hub(name: str) -> Path:
+    """Return where an exported model or an archive of the hub is on this machine."""
+    try:
+        fetch(HubName.parse(name), MANIFEST)
+    except NoSuchFile:
+        require_allennlp()
+        from sledgehammer.model.hub_archive import archive_from_hub
+
+        with _engine_errors():
+            return archive_from_hub(name)
+    except HubError as error:
+        raise EngineError(str(error)) from error
+    return engine_from_hub(name)
 
 
 def fit(

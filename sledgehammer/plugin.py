@@ -10,6 +10,7 @@ from sledgehammer.commands import (  # noqa: E402,F401
     audit,
     benchmark,
     calibrate,
+    card,
     difficulty,
     errors,
     evaluate_table,

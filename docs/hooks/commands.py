@@ -38,6 +38,7 @@ def help_texts() -> Dict[str, str]:
     from sledgehammer.commands.base import ArchiveCommand
     from sledgehammer.commands.fit import Fit
     from sledgehammer.engine import cli as engine
+    from sledgehammer.hub import card_cli, push_cli
     from sledgehammer.monitoring import cli as monitoring
 
     subparsers = ArgumentParserWithDefaults(prog="sledgehammer").add_subparsers()
@@ -45,6 +46,8 @@ def help_texts() -> Dict[str, str]:
         "predict DIR": engine._parser().format_help(),
         "serve": serving._parser().format_help(),
         "monitor": monitoring._parser().format_help(),
+        "card": card_cli.parser().format_help(),
+        "push": push_cli.parser().format_help(),
     }
     for name in Subcommand.list_available():
         command = Subcommand.by_name(name)()

@@ -18,6 +18,7 @@ from sledgehammer._serving.problems import Problem
 from sledgehammer._serving.watching import Log, Watcher
 from sledgehammer.engine import Engine, EngineError, load
 from sledgehammer.engine.batch import Batch
+from sledgehammer.engine.curve import Curve
 from sledgehammer.engine.lines import TRUNCATED
 from sledgehammer.engine.manifest import MANIFEST
 from sledgehammer.engine.runtimes import usable_cores
@@ -56,6 +57,7 @@ class ServedModel:
         self.defaults: RowSettings = engine.policy.settings_for({})
         self.has_deadlines = False
         self.watcher: Optional[Watcher] = None
+        self.curve: Optional[Curve] = None
         self.labels = engine.manifest.labels
         self._label_numbers = {label: number for number, label in enumerate(self.labels)}
         self._exits = {layer: exit for exit, layer in enumerate(engine.manifest.exit_layers)}
@@ -181,6 +183,7 @@ class Models:
         # The first run of a graph is slow; nobody should wait for it.
         engine.predict(["warm up"] if len(engine.manifest.fields) == 1 else [("warm", "up")])
         model = self._served_anew(name, engine)
+        model.curve = _curve_of(self.directories[name])
         model.watcher = Watcher.over(
             self.directories[name], name, engine.manifest.labels, self._log
         )
@@ -229,6 +232,19 @@ class Models:
                 self._pauses[name] = left - 1, pause
             elif not self.reload(name):
                 self._pauses[name] = pause, min(2 * pause, LONGEST_PAUSE)
+
+
+def _curve_of(directory: Path) -> Optional[Curve]:
+    """Return the curve of a directory, if it has one.
+
+    # Raises
+
+    `EngineError` if the file is damaged.
+    """
+    try:
+        return Curve.load(directory)
+    except ValueError as error:
+        raise EngineError(str(error)) from error
 
 
 def signature(directory: Path) -> Any:

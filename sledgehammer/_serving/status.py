@@ -1,6 +1,6 @@
 """Tell how the server is, and what it serves."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -58,16 +58,36 @@ class Status:
 
 def expected_layers(model: ServedModel) -> List[List[float]]:
     """Return the curve of a model whose threshold is swept: pairs of a threshold and the mean number
-    of layers that its calibration data ran at it; empty if that is not known."""
+    of layers that labelled rows, or else its calibration data, ran at it; empty if that is not
+    known."""
     manifest = model.engine.manifest
     if model.engine.policy.sweeps != "threshold":
         return []
+    curve = measured_curve(model)
+    if curve is not None and curve["sweeps"] == "threshold":
+        return [[point["setting"], point["mean_layers"]] for point in curve["points"]]
     layers = [layer + 1 for layer in manifest.exit_layers]
     return [
         [row[0], sum(share * count for share, count in zip(row[1:], layers))]
         for row in manifest.exit_shares
         if any(row[1:])
     ]
+
+
+def measured_curve(model: ServedModel) -> Optional[Dict[str, Any]]:
+    """Return what the directory's curve says, if it has one that is still true.
+
+    The name of its data is left out: it may be a path of the machine on which it was measured.
+    """
+    curve, engine = model.curve, model.engine
+    if curve is None or not curve.holds(engine.manifest.conditions()):
+        return None
+    return {
+        "rows": curve.rows,
+        "sweeps": curve.sweeps,
+        "points": curve.points,
+        "default": curve.default,
+    }
 
 
 def described(model: ServedModel) -> Dict[str, Any]:
@@ -95,5 +115,6 @@ def described(model: ServedModel) -> Dict[str, Any]:
             for name, setting in policy.settings.items()
         },
         "expected_layers": expected_layers(model),
+        "curve": measured_curve(model),
         "warning": engine.choice_problem(policy),
     }

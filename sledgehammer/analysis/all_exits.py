@@ -2,7 +2,7 @@
 
 import math
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import torch
@@ -51,6 +51,12 @@ class ExitOutputs:
         """Return the signals that the model has, by name."""
         candidates = {name: getattr(self, name) for name in SIGNALS}
         return {name: signal for name, signal in candidates.items() if signal is not None}
+
+    def of_rows(self, rows: Tensor) -> "ExitOutputs":
+        """Return the outputs of some of the rows: positions, or a mask of shape (rows,)."""
+        return replace(
+            self, **{name: part[rows] for name, part in vars(self).items() if part is not None}
+        )
 
 
 def run_all_exits(

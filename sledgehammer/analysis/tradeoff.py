@@ -182,6 +182,12 @@ class Tradeoff:
         """Return the policy's points at some values of its setting."""
         return [self._point(self._counts(self.answered_by(s)), s) for s in settings]
 
+    def at_default(self) -> Point:
+        """Return the point at the settings that the policy itself has."""
+        thresholds = getattr(self.policy, "thresholds", None)
+        counts = self._counts(torch.from_numpy(self.policy.replay(self.evidence)))
+        return self._point(counts, self.policy.swept if thresholds is None else thresholds)
+
     def with_thresholds(self, thresholds: Sequence[float]) -> Point:
         """Return the point with one threshold for each exit but the last."""
         policy = ConfidencePolicy(

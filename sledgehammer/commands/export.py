@@ -10,9 +10,12 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import run_all_exits
+from sledgehammer.cards.of_engine import VERIFICATION
 from sledgehammer.commands.base import ArchiveCommand, rows_at
 from sledgehammer.commands.export_choice import AUTO, candidates_of, export_fastest
 from sledgehammer.commands.export_verification import verify
+from sledgehammer.commands.kept_card import keep_card
+from sledgehammer.commands.kept_curve import keep_curve
 from sledgehammer.commands.seen_rows import warn_of_stale_choice, warn_of_used_rows
 from sledgehammer.commands.temperature_checks import (
     add_few_rows,
@@ -25,6 +28,9 @@ from sledgehammer.export.changed import check_directory
 from sledgehammer.export.directory import PRECISIONS, RUNTIMES, Format, export, range_batches
 from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.support.files import replacing_folder
+
+CURVE_ROWS = ("curve", "verify", "recalibrate")
+"""The options with labelled rows; the first that is given says which the curve is measured on."""
 
 
 @Subcommand.register("export")
@@ -55,6 +61,11 @@ class ExportCommand(ArchiveCommand):
         subparser.add_argument(
             "--recalibrate", metavar="DATA", help="fit the temperatures to the exported exits"
         )
+        subparser.add_argument(
+            "--curve", metavar="DATA",
+            help="rows for the curve, and the reference for drift, that the directory carries "
+            "(default: those of --verify, else those of --recalibrate)",
+        )  # fmt: skip
         add_few_rows(subparser)
         subparser.add_argument(
             "--ranges", metavar="DATA",
@@ -77,7 +88,7 @@ class ExportCommand(ArchiveCommand):
         opened = open_archive(arguments.archive, arguments.cuda_device, arguments.overrides)
         data = {
             name: _rows(opened, getattr(arguments, name), arguments, name != "ranges")
-            for name in ("verify", "recalibrate", "ranges")
+            for name in (*CURVE_ROWS, "ranges")
         }
         ranges = range_batches(opened, data["ranges"]) if needs_calibration else None
         with replacing_folder(target, arguments.force) as folder:
@@ -88,15 +99,24 @@ class ExportCommand(ArchiveCommand):
             if data["recalibrate"]:
                 manifest = _recalibrate(folder, manifest, data["recalibrate"], arguments)
             if data["verify"]:
-                verification = verify(
-                    opened, folder, data["verify"], arguments.verify, arguments.batch_size
-                )
-                (folder / "verification.json").write_text(json.dumps(verification, indent=2) + "\n")
-                write(folder, manifest)
+                _verify(folder, opened, data["verify"], arguments)
             elif manifest.precision != "fp32":
                 print(f"what {manifest.precision} changes was not measured: give --verify DATA")
+            for name in CURVE_ROWS:
+                if data[name]:
+                    path = getattr(arguments, name)
+                    keep_curve(folder, data[name], path, arguments.batch_size)
+                    break
+            write(folder, manifest)
+            keep_card(folder, target)
             _warn(opened, manifest)
         print(f"\nexported model: {target}")
+
+
+def _verify(folder: Path, opened: Opened, rows: List[Row], arguments: argparse.Namespace) -> None:
+    """Report what the export changes, and keep the report."""
+    verification = verify(opened, folder, rows, arguments.verify, arguments.batch_size)
+    (folder / VERIFICATION).write_text(json.dumps(verification, indent=2) + "\n")
 
 
 def _warn(opened: Opened, manifest: Manifest) -> None:

@@ -9,18 +9,23 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from tabulate import tabulate
 
-from sledgehammer.analysis.all_exits import run_all_exits, tradeoff_of
+from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits, tradeoff_of
 from sledgehammer.analysis.bootstrap import accuracy_band
 from sledgehammer.analysis.plots import plot_tradeoff
 from sledgehammer.analysis.tradeoff import Point, Tradeoff
+from sledgehammer.benchmark.machine import describe_machine
 from sledgehammer.commands.base import write_json
 from sledgehammer.commands.fit_plan import FitOptions, FitPlan
 from sledgehammer.commands.fit_run import ENGINE
+from sledgehammer.commands.kept_card import keep_card
+from sledgehammer.commands.kept_curve import keep_curve_of
 from sledgehammer.commands.tradeoff_report import curves_of, series
 from sledgehammer.dataset_readers.base import Row
 from sledgehammer.dataset_readers.json_lines import read_rows
 from sledgehammer.engine import Engine, load
-from sledgehammer.model.archives import open_archive
+from sledgehammer.engine.manifest import read, write
+from sledgehammer.engine.speed import Speed
+from sledgehammer.model.archives import Opened, open_archive
 from sledgehammer.support.jsonl import text_or_pair
 
 PAGE, REPORT = "index.html", "report.json"
@@ -109,6 +114,7 @@ def report_fit(options: FitOptions, plan: FitPlan) -> Dict[str, Any]:
             "more rows,\nor more --minutes.\n"
         )
     print_texts(engine, rows, threshold)
+    _keep(folder / ENGINE, opened, outputs, times, chosen, options)
     page = _write_page(options, tradeoff, chosen)
     report = {
         "data": options.data, "rows": plan.rows, "training_rows": plan.training_rows,
@@ -118,6 +124,21 @@ def report_fit(options: FitOptions, plan: FitPlan) -> Dict[str, Any]:
     write_json(report, folder / REPORT)
     print(f"\nwrote {folder}/" + (f" (look at {page})" if page else ""))
     return report
+
+
+def _keep(
+    directory: Path, opened: Opened, outputs: ExitOutputs, times: Times, chosen: Point,
+    options: FitOptions,
+) -> None:  # fmt: skip
+    """Let the exported model carry what was measured on the test rows."""
+    manifest = read(directory)
+    keep_curve_of(directory, opened, outputs, f"{options.data}#test")
+    timed = min(TIMED_TEXTS, len(outputs.hashes))
+    Speed(timed, times.early, times.full, chosen.number, describe_machine()).save(directory)
+    write(directory, manifest)
+    # The model is that of the folder; a reader of either finds its card.
+    for place in (directory, options.output):
+        keep_card(directory, options.output, place)
 
 
 def _fewer(point: Point) -> str:

@@ -12,6 +12,7 @@ from allennlp.common.checks import ConfigurationError
 
 from sledgehammer.analysis.all_exits import ExitOutputs, run_all_exits, tradeoff_of
 from sledgehammer.analysis.bootstrap import Band, accuracy_band
+from sledgehammer.analysis.kept_curve import measure_curve, without_training_rows
 from sledgehammer.analysis.plots import check_plot, plot_tradeoff
 from sledgehammer.analysis.tradeoff import Point, Tradeoff
 from sledgehammer.commands.agreement_report import print_changes, run_in_format
@@ -34,6 +35,7 @@ from sledgehammer.commands.tradeoff_choice import (
     wanted,
 )
 from sledgehammer.commands.tradeoff_report import curves_of, print_curves, series, write_csv
+from sledgehammer.engine.curve import CURVE, Curve
 from sledgehammer.engine.manifest import is_engine
 from sledgehammer.export.changed import check_directory, write_with_choice
 from sledgehammer.model.archive_writing import check_target, write_changed
@@ -245,16 +247,25 @@ def _write_model(
         arguments.each_exit,
     )  # fmt: skip
     policy = chosen.policy.config()
+    curve = _kept_curve(opened, outputs, arguments.data)
     if engine := _run_engine(arguments):
         source = Path(engine)
+        seen_rows = model.seen.as_lists()
         write_with_choice(
-            source, arguments.write, policy, model.seen.as_lists(), choice, arguments.force
+            source, arguments.write, policy, seen_rows, choice, curve, arguments.force
         )
         print(f"\nexported model: {arguments.write}")
         return
     weights = {f"seen.{name}": getattr(model.seen, name) for name in PURPOSES}
     write_changed(
-        arguments.archive, arguments.write, weights, policy, {CHOICE: choice_bytes(choice)},
+        arguments.archive, arguments.write, weights, policy,
+        {CHOICE: choice_bytes(choice), **({} if curve is None else {CURVE: curve.as_bytes()})},
         arguments.dtype, overwrite=arguments.force,
     )  # fmt: skip
     print(f"\nnew archive: {arguments.write}")
+
+
+def _kept_curve(opened: Opened, outputs: ExitOutputs, data: str) -> Optional[Curve]:
+    """Return the curve that the written model carries, unless all its rows trained the model."""
+    unused = without_training_rows(opened, outputs)
+    return None if unused is None else measure_curve(opened, unused, data)

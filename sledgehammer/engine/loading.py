@@ -5,6 +5,7 @@ from typing import Optional, Union
 
 from sledgehammer.engine.arguments import whole_number
 from sledgehammer.engine.engine import Engine
+from sledgehammer.engine.from_hub import engine_from_hub
 from sledgehammer.engine.manifest import (
     LEXICAL,
     MANIFEST,
@@ -17,6 +18,7 @@ from sledgehammer.engine.manifest import (
 from sledgehammer.engine.runtimes import open_segments
 from sledgehammer.engine.tokenizer import Tokenizer
 from sledgehammer.lexical import LexicalError, LinearModel
+from sledgehammer.support.hub import is_hub_name
 
 
 def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
@@ -25,7 +27,8 @@ def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
     # Parameters
 
     directory : `Path`
-        A directory that `sledgehammer export` wrote.
+        A directory that `sledgehammer export` wrote; or `hub:OWNER/NAME@REVISION`, to take one from
+        the Hugging Face hub.
     threads : `int`, optional
         The threads that share the work of a segment; one for each usable core if `None`.
 
@@ -36,7 +39,7 @@ def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
     """
     if threads is not None:
         threads = whole_number(threads, 1, "threads")
-    directory = Path(directory)
+    directory = engine_from_hub(str(directory)) if is_hub_name(directory) else Path(directory)
     manifest = read(directory)
     tokenizer = Tokenizer(
         directory / TOKENIZER,

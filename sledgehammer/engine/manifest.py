@@ -7,6 +7,8 @@ chosen.json    what the policy's setting was chosen for, if that is known
 seen.json      fingerprints of the rows that the model was trained, calibrated or tuned on
 segments/      a graph for each exit: the layers since the exit before, and the exit's head
 reference.json histograms of texts like those to come, if there is one: see `monitoring`
+curve.json     what each setting gave on labelled rows, if that was measured: see `curve`
+README.md      the model card, which is for its readers to edit: the manifest does not list it
 lexical.npz    the linear model of the exit before the first layer, if there is one
 """
 
@@ -33,6 +35,8 @@ CHECKSUM = "sha256"
 TOKENIZER = "transformer/tokenizer.json"
 
 LEXICAL = "lexical.npz"
+
+CARD = "README.md"
 
 _OPTIONAL_FILES = ("config.json", "seen.json", CHOICE)
 """Files that AllenNLP's commands read if they are there."""
@@ -172,7 +176,7 @@ def write(directory: Path, manifest: Manifest) -> None:
             "sha256": sha256(path),
         }
         for path in sorted(directory.rglob("*"))
-        if path.is_file() and path.name != MANIFEST
+        if path.is_file() and path not in (directory / MANIFEST, directory / CARD)
     }
     content = sealed({"format": FORMAT, **dataclasses.asdict(manifest), "files": files})
     with replacing(directory / MANIFEST) as partial:  # it may be in use
@@ -194,6 +198,18 @@ def read(directory: Path) -> Manifest:
     `EngineError` if there is no manifest, it has an unknown format or an invalid entry, or it or
     another file is missing or has changed.
     """
+    manifest = read_manifest(directory)
+    _check_files(directory, manifest)
+    return manifest
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """Return the manifest of a directory; the other files need not be there.
+
+    # Raises
+
+    `EngineError` as `read` does, for the manifest alone.
+    """
     file = directory / MANIFEST
     content = _content(directory)
     try:
@@ -206,7 +222,6 @@ def read(directory: Path) -> Manifest:
         raise EngineError(f"{file} is damaged: {error}") from error
     if problem:
         raise EngineError(f"{file} is damaged: {problem}")
-    _check_files(directory, manifest)
     return manifest
 
 
@@ -270,16 +285,27 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _roots(directory: Path) -> List[Path]:
+    """Return the folders in which a directory's files may lie.
+
+    In the cache of the Hugging Face hub, `REPO/snapshots/COMMIT`, they are links to `REPO/blobs`.
+    """
+    repo = directory.absolute().parent.parent
+    blobs = repo / "blobs"
+    in_cache = directory.absolute().parent.name == "snapshots" and blobs.is_dir()
+    return [directory, blobs] if in_cache and not blobs.is_symlink() else [directory]
+
+
 def _check_files(directory: Path, manifest: Manifest) -> None:
     present = {name for name in _OPTIONAL_FILES if os.path.lexists(directory / name)}
     needed = [*manifest.segments, TOKENIZER, *([LEXICAL] if manifest.has_lexical else [])]
     unlisted = {*needed, *present} - set(manifest.files)
     if unlisted:
         raise EngineError(f"{directory / MANIFEST} does not list {', '.join(sorted(unlisted))}")
-    root = os.path.realpath(directory)
+    roots = tuple(os.path.join(os.path.realpath(root), "") for root in _roots(directory))
     for name, expected in manifest.files.items():
         path = directory / name
-        if not os.path.realpath(path).startswith(os.path.join(root, "")):
+        if not os.path.realpath(path).startswith(roots):
             raise EngineError(f"{directory / MANIFEST} names a file outside of it: {name}")
         if not os.path.isfile(path):
             raise EngineError(

@@ -2,20 +2,25 @@
 
 import dataclasses
 import json
+import logging
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.engine.manifest import MANIFEST, EngineError, is_engine, read, write
+from sledgehammer.cards.facts import name_of
+from sledgehammer.cards.file import renew
+from sledgehammer.cards.metadata import CardError
+from sledgehammer.cards.of_engine import VERIFICATION, facts_of_engine
+from sledgehammer.engine.curve import Curve
+from sledgehammer.engine.manifest import MANIFEST, EngineError, Manifest, is_engine, read, write
 from sledgehammer.model.archive_writing import changed_config
 from sledgehammer.model.chosen_setting import choice_bytes
 from sledgehammer.policies import CHOICE, Choice
 from sledgehammer.support.files import no_folder_for, replacing_folder
 
-_VERIFICATION = "verification.json"
-"""The report of `export --verify`, which holds for the old policy alone."""
+logger = logging.getLogger(__name__)
 
 
 def check_directory(target: Path, force: bool) -> None:
@@ -38,6 +43,7 @@ def write_with_choice(
     policy: Dict[str, Any],
     seen_rows: Dict[str, List[int]],
     choice: Choice,
+    curve: Optional[Curve] = None,
     overwrite: bool = True,
 ) -> None:
     """Write a copy of an exported model with another policy.
@@ -53,6 +59,8 @@ def write_with_choice(
         Fingerprints of rows, as `SeenRows.as_lists` returns them.
     choice : `Choice`
         What the policy's setting was chosen for.
+    curve : `Curve`, optional
+        Replaces the one that the model has.
     overwrite : `bool`, optional (default = `True`)
         Whether to replace a model that another process has written to `target` in the meantime.
 
@@ -65,10 +73,22 @@ def write_with_choice(
     except EngineError as error:
         raise ConfigurationError(str(error)) from error
     with replacing_folder(target, overwrite) as folder:
-        left_out = shutil.ignore_patterns(MANIFEST, _VERIFICATION)
+        left_out = shutil.ignore_patterns(MANIFEST, VERIFICATION)
         shutil.copytree(source, folder, ignore=left_out, dirs_exist_ok=True)
         config = folder / "config.json"
         config.write_bytes(changed_config(config.read_bytes(), policy))
         (folder / "seen.json").write_text(json.dumps(seen_rows), encoding="utf-8")
         (folder / CHOICE).write_bytes(choice_bytes(choice))
-        write(folder, dataclasses.replace(manifest, policy=policy))
+        if curve is not None:
+            curve.save(folder)
+        changed = dataclasses.replace(manifest, policy=policy)
+        write(folder, changed)
+        _renew_card(folder, changed, name_of(target))
+
+
+def _renew_card(folder: Path, manifest: Manifest, name: str) -> None:
+    try:
+        if not renew(folder, facts_of_engine(folder, manifest, name)):
+            logger.warning("the model card was edited, so it stays as it was (see `card --force`)")
+    except (CardError, EngineError) as error:
+        logger.warning("no model card could be written: %s", error)

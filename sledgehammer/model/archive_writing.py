@@ -4,8 +4,9 @@ import glob
 import io
 import json
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Callable, Dict, List, Optional, Union
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.meta import META_NAME
@@ -13,7 +14,9 @@ from allennlp.models.archival import CONFIG_NAME
 from allennlp.models.model import _DEFAULT_WEIGHTS
 from torch import Tensor
 
+from sledgehammer.cards.facts import name_of
 from sledgehammer.engine.manifest import is_engine
+from sledgehammer.model.archive_card import CARD_FILES, CardOfCopy, write_run_card
 from sledgehammer.model.archive_files import WEIGHTS_NAME, archive_file, reporting_damage
 from sledgehammer.model.weights import WeightsError, read_weights, write_weights
 from sledgehammer.support import tars
@@ -71,19 +74,26 @@ def write_changed(
     lexical : `Dict[str, Any]`, optional
         The config of a lexical exit, if the model gets one.
     """
-    changes = {WEIGHTS_NAME: lambda old: _changed_weights(old, weights)}
-    if policy is not None or dtype is not None or lexical is not None:
-        changes[CONFIG_NAME] = lambda old: changed_config(old, policy, dtype, lexical)
-    with reporting_damage(source), replacing(target, overwrite) as partial:
-        tars.rewrite(archive_file(source), partial, changes, extra or {})
+    card = CardOfCopy(name_of(target), extra or {})
+    changes: Dict[str, Callable[[bytes], Optional[bytes]]] = {
+        **{name: partial(card.pass_on, name) for name in CARD_FILES},
+        WEIGHTS_NAME: lambda old: _changed_weights(old, weights, card),
+        CONFIG_NAME: lambda old: card.pass_on(
+            CONFIG_NAME, changed_config(old, policy, dtype, lexical)
+        ),
+    }
+    with reporting_damage(source), replacing(target, overwrite) as new:
+        tars.rewrite(archive_file(source), new, changes, extra or {}, card.members)
 
 
-def _changed_weights(old: bytes, weights: Dict[str, Tensor]) -> bytes:
+def _changed_weights(old: bytes, weights: Dict[str, Tensor], card: CardOfCopy) -> bytes:
     try:
         state = read_weights(io.BytesIO(old))
     except WeightsError as error:
         raise ConfigurationError(f"{WEIGHTS_NAME}: {error}") from error
-    state.update({name: tensor.cpu() for name, tensor in weights.items()})
+    changed = {name: tensor.cpu() for name, tensor in weights.items()}
+    card.take_weights(state, changed)
+    state.update(changed)
     return write_weights(state)
 
 
@@ -115,7 +125,8 @@ def archive_run(
 ) -> str:
     """Archive a training run as AllenNLP's `archive_model` does, with checksums.
 
-    The archive appears only once it is complete.
+    The archive appears only once it is complete. The folder and the archive get a model card, if the
+    model is one of ours and nobody has edited the card that is there.
 
     # Raises
 
@@ -132,10 +143,11 @@ def archive_run(
     files = {**required, "vocabulary": folder / "vocabulary"}
     if (folder / META_NAME).exists():
         files[META_NAME] = folder / META_NAME
+    files.update(write_run_card(folder, files[WEIGHTS_NAME]))
     for pattern in include_in_archive or []:
         for path in glob.glob(str(folder / pattern)):
             files[os.path.relpath(path, folder)] = Path(path)
-    with replacing(target) as partial, tars.CheckedTar.open(partial, "w:gz") as archive:
+    with replacing(target) as new, tars.CheckedTar.open(new, "w:gz") as archive:
         for name, file in files.items():
             archive.add(file, arcname=name)
     return str(target)

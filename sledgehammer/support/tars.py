@@ -115,29 +115,38 @@ def read_files(path: Path, wanted: Callable[[str], bool]) -> Dict[str, bytes]:
 def rewrite(
     source: Path,
     target: Path,
-    changes: Dict[str, Callable[[bytes], bytes]],
+    changes: Dict[str, Callable[[bytes], Optional[bytes]]],
     added: Dict[str, bytes],
+    last: Callable[[], Dict[str, bytes]] = dict,
 ) -> None:
     """Write a copy of an archive, with checksums.
 
     # Parameters
 
-    changes : `Dict[str, Callable[[bytes], bytes]]`
-        By the name of a file: a function from its old content to the new one.
+    changes : `Dict[str, Callable[[bytes], Optional[bytes]]]`
+        By the name of a file: a function from its old content to the new one; without one, the file
+        is left out.
     added : `Dict[str, bytes]`
         More files, by name; they replace files of the same name.
+    last : `Callable[[], Dict[str, bytes]]`, optional
+        Returns still more files, once all others are written.
     """
     with CheckedTar.open(target, "w:gz") as new:
         for name, info, content in members(source):
             if name in added:
                 continue
             if content is not None and (name in changes or info.islnk()):
-                data = content.read()
+                data: Optional[bytes] = content.read()
+                assert data is not None
                 data = changes[name](data) if name in changes else data
+                if data is None:
+                    continue
                 info.type, info.size, content = tarfile.REGTYPE, len(data), io.BytesIO(data)
             info.name = name
             new.addfile(info, content)
         for name, data in added.items():
+            new.add_bytes(name, data)
+        for name, data in last().items():
             new.add_bytes(name, data)
 
 

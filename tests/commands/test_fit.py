@@ -28,6 +28,10 @@ from sledgehammer.commands.fit_report import _spread
 from sledgehammer.commands.fit_run import _written_or_removed
 from sledgehammer.commands.programs import rows_of
 from sledgehammer.engine import EngineError
+from sledgehammer.engine.curve import Curve
+from sledgehammer.engine.manifest import CARD
+from sledgehammer.engine.speed import Speed
+from sledgehammer.model.archive_files import read_member
 from sledgehammer.model.archives import open_archive
 from tests.cli import refused, run_command
 from tests.conftest import TINY_BERT
@@ -75,6 +79,24 @@ def test_what_is_written(fitted: Path) -> None:
     assert config["dataset_reader"]["shares"]["test"] == 0.15
     script = (fitted / "commands.sh").read_text()
     assert "sledgehammer train" in script and "sledgehammer tradeoff" in script
+
+
+def test_the_exported_model_carries_what_was_measured_on_the_test_rows(
+    fitted: Path, table: Path
+) -> None:
+    report = json.loads((fitted / "report.json").read_text())
+    curve, speed = Curve.load(fitted / "engine"), Speed.load(fitted / "engine")
+    assert curve is not None and speed is not None
+    assert curve.data == f"{table}#test" and curve.rows == report["rows"]["test"]
+    assert curve.used_for == {"temperatures": 0, "threshold": 0}
+    assert curve.default["accuracy"] == pytest.approx(report["chosen"]["accuracy"])
+    assert speed.early_seconds == report["seconds_per_text"]["early"]
+    for card in (fitted / "engine" / CARD, fitted / CARD):
+        text = card.read_text()
+        assert "# films\n" in text and "rows of `films.csv#test`" in text
+        assert f"{1000 * speed.full_seconds:.1f} ms with all layers" in text
+        assert "With probability at least 0.9" in text
+    assert "# films\n" in read_member(str(fitted / "model.tar.gz"), CARD).decode()
 
 
 def test_the_threshold_is_guaranteed_on_rows_that_had_no_part(fitted: Path, table: Path) -> None:

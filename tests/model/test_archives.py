@@ -35,7 +35,7 @@ def test_only_the_changes_differ(tiny_archive: Path, tmp_path: Path) -> None:
     assert tiny_archive.read_bytes() == before
     old, new = members(tiny_archive), members(target)
     assert {name for name in new if new[name] != old.get(name)} == {
-        "config.json", "weights.th", "note.txt", "checksums.json",
+        "config.json", "weights.th", "note.txt", "checksums.json", "README.md",
     }  # fmt: skip
     model = open_archive(str(target)).model
     assert model.temperatures.tolist() == [2.0, 3.0, 4.0]

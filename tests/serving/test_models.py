@@ -1,6 +1,7 @@
 """Several models by name, opened anew while requests run."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -13,7 +14,10 @@ import pytest
 
 from tests.serving.servers import ENGINE, TEXT, Local, Remote, copied, httpx
 
-from sledgehammer.engine.manifest import MANIFEST, sealed  # isort: skip
+from sledgehammer._serving.status import described  # isort: skip
+from sledgehammer.engine import EngineError  # isort: skip
+from sledgehammer.engine.curve import CURVE, Curve  # isort: skip
+from sledgehammer.engine.manifest import MANIFEST, read, sealed, write  # isort: skip
 from sledgehammer.support.renaming import exchange  # isort: skip
 
 
@@ -145,3 +149,33 @@ def test_no_request_is_dropped_while_the_directory_is_replaced(
         for thread in asking:
             thread.join()
     assert set(statuses) == {200} and len(statuses) > 5
+
+
+def test_the_curve_of_a_directory_is_served_while_it_holds(
+    local: Callable[..., Local], tmp_path: Path
+) -> None:
+    copy = copied(tmp_path / "tiny")
+    manifest = read(copy)
+    exits = len(manifest.exit_layers)
+    point = {
+        "setting": 0.5, "accuracy": 0.75, "macro_f1": 0.7, "mean_layers": 2.0,
+        "calibration_error": 0.1, "shares": [1.0, *[0.0] * (exits - 1)],
+    }  # fmt: skip
+    curve = Curve(
+        "secret/path.txt", 8, {}, "threshold", manifest.exit_layers, manifest.full_layers,
+        [point, {**point, "setting": 1.0}], point, [0.5] * exits, manifest.conditions(),
+    )  # fmt: skip
+    assert described(local(directories={"tiny": copy}).server.models.get(None))["curve"] is None
+    curve.save(copy)
+    write(copy, manifest)
+    told = described(local(directories={"tiny": copy}).server.models.get(None))
+    assert told["curve"]["points"][0] == point and told["curve"]["rows"] == 8
+    assert told["expected_layers"] == [[0.5, 2.0], [1.0, 2.0]]
+    assert "secret" not in json.dumps(told)
+    stale = dataclasses.replace(manifest, temperatures=[2 * t for t in manifest.temperatures])
+    write(copy, stale)
+    assert described(local(directories={"tiny": copy}).server.models.get(None))["curve"] is None
+    (copy / CURVE).write_text("{}")
+    write(copy, manifest)
+    with pytest.raises(EngineError, match=f"{CURVE} is damaged"):
+        local(directories={"tiny": copy})
