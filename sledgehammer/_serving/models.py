@@ -22,6 +22,7 @@ from sledgehammer.engine.lines import TRUNCATED
 from sledgehammer.engine.manifest import MANIFEST
 from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.engine.schedule import POOLED_RUNTIMES
+from sledgehammer.monitoring.drift import ALPHA
 from sledgehammer.policies import RowSettings
 
 LOG = logging.getLogger("sledgehammer._serving")
@@ -128,6 +129,8 @@ class Models:
 
     log : `Path`, optional
         See `Options`.
+    alpha : `float`, optional
+        The probability of a false alarm of drift, of each model.
 
     # Raises
 
@@ -140,7 +143,9 @@ class Models:
         batching: Batching,
         settings: Mapping[str, float],
         log: Optional[Path] = None,
+        alpha: float = ALPHA,
     ) -> None:
+        self._alpha = alpha
         self._log = None if log is None else Log(log)
         self.directories = directories
         self._batching = batching
@@ -182,7 +187,7 @@ class Models:
         engine.predict(["warm up"] if len(engine.manifest.fields) == 1 else [("warm", "up")])
         model = self._served_anew(name, engine)
         model.watcher = Watcher.over(
-            self.directories[name], name, engine.manifest.labels, self._log
+            self.directories[name], name, engine.manifest.labels, self._log, self._alpha
         )
         return model
 
