@@ -76,7 +76,7 @@ def test_a_csv_file_with_a_column_of_choice(page: Any, tmp_path: Path) -> None:
     assert rows[0]["review"] == f'{TEXT}, and "more"' and rows[2]["review"] == "two\nlines"
     assert rows[0]["label"] == "positive", "the file's own column keeps its name"
     assert rows[0]["answered_label"] in ("positive", "negative") and rows[0]["error"] == ""
-    assert rows[1]["error"] == "2 cells, but the first line names 3"
+    assert rows[1]["error"] == "the row should have 3 cells, and has 2"
     assert "at most 100000" in rows[3]["error"] and rows[3]["answered_label"] == ""
     from selenium.webdriver.support.ui import Select
 
@@ -140,4 +140,5 @@ def test_nothing_moves_for_those_who_do_not_like_it(browser: Any, remote: Remote
     button.click()
     wait_for(browser, lambda: "texts in the last" in by_id(browser, "live-text").text)
     (style,) = found(browser, ".share")[:1]
+    assert button.get_attribute("aria-pressed") == "true"
     assert style.value_of_css_property("transition-duration") == "0s"

@@ -105,7 +105,7 @@ def test_what_was_accepted_is_answered_before_all_end() -> None:
         workers, answers = workers_of(remote), []
 
         def ask_much() -> None:
-            many = [f"{TEXT} {n} " * 60 for n in range(100)]
+            many = [f"{TEXT} {n} " * 60 for n in range(40)]
             answers.append(ask(remote, input=many, threshold=1))
 
         asking = [threading.Thread(target=ask_much) for _ in range(3)]
@@ -132,10 +132,11 @@ def is_alive(process: int) -> bool:
     return True
 
 
-def test_workers_end_when_their_supervisor_is_killed(serve: Callable[..., Remote]) -> None:
-    remote = serve(f"tiny={ENGINE}", "--workers", 2)
-    workers = workers_of(remote)
-    remote.process.kill()
+def test_workers_end_when_their_supervisor_is_killed(pair: Remote) -> None:
+    """The last test of the server that the others share."""
+    workers = workers_of(pair)
+    assert len(workers) == 2
+    pair.process.kill()
     eventually(lambda: not any(map(is_alive, workers)))
 
 

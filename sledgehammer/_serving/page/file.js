@@ -175,5 +175,7 @@ document.addEventListener("dragover", () => at("drop").classList.add("over"));
 document.addEventListener("dragleave", event => event.relatedTarget ?? at("drop").classList.remove("over"));
 document.addEventListener("drop", event => {
   at("drop").classList.remove("over");
-  if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
+  if (!event.dataTransfer.files.length) return;
+  at("file").files = event.dataTransfer.files;  // shows its name
+  take(event.dataTransfer.files[0]);
 });

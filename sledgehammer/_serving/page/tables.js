@@ -41,7 +41,7 @@ function parsedCells(content, separator) {
   const rows = lines.map(cells => {
     const named = Object.fromEntries(columns.map((name, i) => [name, cells[i] ?? ""]));
     if (cells.length === columns.length) return {cells: named};
-    return {cells: named, error: `${cells.length} cells, but the first line names ${columns.length}`};
+    return {cells: named, error: `the row should have ${columns.length} cells, and has ${cells.length}`};
   });
   return {columns, rows};
 }
