@@ -118,7 +118,7 @@ setup(
     ],
     packages=find_packages(include=["sledgehammer", "sledgehammer.*"]),
     package_data={
-        "sledgehammer": ["py.typed", "_serving/*.html", "_serving/*.json", "training/*.libsonnet"]
+        "sledgehammer": ["py.typed", "_serving/*.json", "_serving/page/*", "training/*.libsonnet"]
     },
     python_requires=">=3.10",
     install_requires=[f"{name}; python_version < '3.11'" for name in STOCK] + _on_current(CURRENT),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator
 
@@ -87,6 +88,13 @@ def _exported(
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
     """A headless Chromium."""
+    with chromium_with(tmp_path / "profile") as window:
+        yield window
+
+
+@contextmanager
+def chromium_with(profile: Path) -> Iterator[Any]:
+    """Start a headless Chromium that keeps its files in a folder, or skip the test without one."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     driver = shutil.which("chromedriver")
     if not chromium or not driver:
@@ -99,10 +107,12 @@ def browser(tmp_path: Path) -> Iterator[Any]:
     for argument in (
         "headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
         "disable-component-update", "disable-sync", "window-size=1000,700",
-        f"user-data-dir={tmp_path / 'profile'}",
+        f"user-data-dir={profile}",
     ):  # fmt: skip
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     window = webdriver.Chrome(options=options, service=Service(driver))
-    yield window
-    window.quit()
+    try:
+        yield window
+    finally:
+        window.quit()

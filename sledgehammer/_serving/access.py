@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sledgehammer._serving.metrics import RequestTally
 from sledgehammer._serving.options import Limits
+from sledgehammer._serving.pages import PARTS
 from sledgehammer._serving.problems import Problem
 from sledgehammer.engine import EngineError
 
@@ -19,6 +20,7 @@ LOG = logging.getLogger("sledgehammer._serving")
 
 OPEN_PATHS = {
     "/", "/healthz", "/readyz", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready",
+    *(f"/page/{part}" for part in PARTS),
 }  # fmt: skip
 """What needs no key: probes, and pages without data."""
 

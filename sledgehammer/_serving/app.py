@@ -11,23 +11,20 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sledgehammer._serving import classify, inference_v2, streaming, text_embeddings
+from sledgehammer._serving import classify, crew, inference_v2, streaming, text_embeddings
 from sledgehammer._serving.access import Guard, Keys
 from sledgehammer._serving.dispatcher import Dispatcher
 from sledgehammer._serving.inputs import TIMEOUT, Service
 from sledgehammer._serving.metrics import Collector, ModelTally, RequestTally
 from sledgehammer._serving.models import Models
 from sledgehammer._serving.options import Options
-from sledgehammer._serving.pages import docs_page, home_page, openapi_document
+from sledgehammer._serving.pages import docs_page, home_page, openapi_document, page_part
 from sledgehammer._serving.problems import Problem
 from sledgehammer._serving.status import Status
 from sledgehammer.monitoring.drift import ALPHA, STATISTICS
 from sledgehammer.monitoring.martingale import level, log10
 
 LOG = logging.getLogger("sledgehammer._serving")
-
-ALARM = log10(level(ALPHA, len(STATISTICS)))
-"""Where the gauges of drift raise the alarm."""
 
 Gauge = Tuple[str, str, Dict[str, float]]
 
@@ -47,11 +44,17 @@ class Server:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._keys = Keys(options.access.key_file)
-        self.models = Models(options.directories, options.batching, options.settings, options.log)
+        # Each worker process tests the texts that it sees; all together err as rarely as one.
+        alpha = ALPHA / (options.crew.size if options.crew else 1)
+        self._alarm = log10(level(alpha, len(STATISTICS)))
+        self.models = Models(
+            options.directories, options.batching, options.settings, options.log, alpha
+        )
         self.dispatcher = Dispatcher(options.batching.workers, options.limits.queue)
         self.service = Service(self.models, self.dispatcher, options.limits, options.timeout)
         requests = RequestTally()
-        self._status = Status(self.service, Collector(requests, self._tallies, self._gauges))
+        self._collector = Collector(requests, self._tallies, self._gauges, options.crew)
+        self._status = Status(self.service, self._collector)
         self.app: ASGIApp = Guard(
             self._router(), self._keys, options.access.hosts, options.limits, requests
         )
@@ -80,7 +83,7 @@ class Server:
             ("/v2/models/{name}/infer", bound(v2.infer), post),
             ("/v1/stream", bound(streaming.stream), post),
             *((path, handler, ["GET"]) for path, handler in (
-                ("/", home_page), ("/docs", docs_page), ("/openapi.json", openapi_document),
+                ("/", home_page), ("/page/{file}", page_part), ("/docs", docs_page), ("/openapi.json", openapi_document),
                 ("/healthz", status.healthz), ("/readyz", status.readyz),
                 ("/info", status.info), ("/metrics", status.metrics),
                 ("/v2", bound(v2.server_metadata)),
@@ -107,12 +110,14 @@ class Server:
         loop = asyncio.get_running_loop()
         with suppress(NotImplementedError, RuntimeError, ValueError):  # not in the main thread
             loop.add_signal_handler(signal.SIGHUP, self._start_reload)
-        watching = asyncio.create_task(self._watch())
+        tasks = [asyncio.create_task(self._watch()), asyncio.create_task(self._publish())]
         self._status.is_ready = True
         yield
         self._status.is_ready = False
-        watching.cancel()
+        for task in tasks:
+            task.cancel()
         await loop.run_in_executor(None, self.dispatcher.close)
+        self._collector.publish()
 
     def _start_reload(self) -> None:
         # The loop itself holds tasks only weakly.
@@ -131,6 +136,11 @@ class Server:
             await asyncio.sleep(self._options.poll)
             await asyncio.get_running_loop().run_in_executor(None, self.models.look)
 
+    async def _publish(self) -> None:
+        while self._options.crew is not None:
+            self._collector.publish()
+            await asyncio.sleep(crew.SECONDS)
+
     def shut_down(self) -> None:
         """Say in `/readyz` that the server is about to end."""
         self._status.is_ready = False
@@ -139,6 +149,7 @@ class Server:
         return {model.name: model.tally for model in self.models.all()}
 
     def _gauges(self) -> Iterator[Gauge]:
+        yield "workers", "Processes that answer.", {"": 1.0}
         waiting = self.dispatcher.counts(self.models.all())
         yield "queue_texts", "Texts that have not begun.", waiting
         unanswered = {"": float(self.dispatcher.unanswered)}
@@ -155,7 +166,7 @@ class Server:
             meaning = (
                 "Whether the texts have changed; stays 1."
                 if name == "drift_alarm"
-                else f"Logarithm of the evidence for a change; an alarm is at {ALARM:.3g}."
+                else f"Logarithm of the evidence for a change; an alarm is at {self._alarm:.3g}."
             )
             yield (
                 name,

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import re
 import subprocess
 import sys
@@ -60,7 +61,11 @@ def main(arguments: Sequence[str]) -> int:
                 name: path if is_engine(path) else _exported(path, stack)
                 for name, path in directories.items()
             }
-            listen(_options(parsed, directories, address, access, settings), listener)
+            options = _options(parsed, directories, address, access, settings)
+            if parsed.workers == 1:
+                listen(options, listener)
+            elif not _supervised(options, parsed.workers, listener, stack):
+                return 1
         except ModuleNotFoundError as error:
             missing = f"serving needs {error.name}: pip install 'allennlp-sledgehammer[serve]'"
             print(f"{PROG}: error: {missing}", file=sys.stderr)
@@ -127,12 +132,17 @@ def _add_batching(group: Any) -> None:
         help="word pieces that run together, padding included (default: %(default)s)",
     )  # fmt: skip
     group.add_argument(
+        "--workers", type=positive_int, default=1, metavar="N",
+        help="processes that share the port, each with the models and a queue of its own; for "
+        "machines of so many cores that one process can't read requests fast enough (default: 1)",
+    )  # fmt: skip
+    group.add_argument(
         "--parallel", type=positive_int, default=1, metavar="N",
         help="batches that run at the same time (default: 1)",
     )  # fmt: skip
     group.add_argument(
         "--threads", type=positive_int, metavar="N",
-        help="threads of each batch (default: the usable cores, divided by --parallel)",
+        help="threads of each batch (default: the usable cores, divided by --workers and --parallel)",
     )  # fmt: skip
     group.add_argument(
         "--pool", action=argparse.BooleanOptionalAction,
@@ -231,6 +241,20 @@ def _options(
         parsed.poll,
         parsed.log,
     )
+
+
+def _supervised(options: Options, workers: int, listener: Any, stack: contextlib.ExitStack) -> bool:
+    """Serve from several processes; return whether all could be started."""
+    from sledgehammer._serving.crew import Crew
+    from sledgehammer._serving.supervisor import Supervisor
+    from sledgehammer.engine.runtimes import usable_cores
+
+    batching = options.batching
+    cores = max(1, usable_cores() // (workers * batching.workers))
+    batching = dataclasses.replace(batching, threads=batching.threads or cores)
+    crew = Crew(stack.enter_context(scratch_folder()), workers)
+    options = dataclasses.replace(options, batching=batching, crew=crew)
+    return Supervisor(options, listener).run()
 
 
 def _exported(archive: Path, stack: contextlib.ExitStack) -> Path:

@@ -240,10 +240,12 @@ class Dispatcher:
         """Tell the requests that answers are there."""
         if not jobs:
             return
+        now = time.monotonic()
         with self._lock:
             self._unanswered -= len(jobs)
             for job in jobs:
                 model.saw(job.answer)
+                model.tally.answering.add(now - job.arrived)
         for job in jobs:
             job.done(job)
 

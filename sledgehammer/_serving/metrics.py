@@ -6,7 +6,7 @@ counting is adding to a list, and the library only writes the answer.
 
 from bisect import bisect_left
 from collections import Counter
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -16,11 +16,19 @@ from prometheus_client.core import (
     Metric,
 )
 
+from sledgehammer._serving.crew import Crew
+
 SECONDS = (
     1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CONFIDENCES = tuple(i / 20 for i in range(1, 21))
+
+SUMMED = [
+    f"sledgehammer_{name}"
+    for name in ("workers", "queue_texts", "unanswered_texts", "reloads", "failed_reloads")
+]
+"""The gauges that are added up over worker processes; of others the highest value counts."""
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -72,6 +80,7 @@ class ModelTally:
         self.texts: Counter[Tuple[int, int]] = Counter()  # by exit and label
         self.events: Counter[str] = Counter()  # truncated, deadline, hurried, failed
         self.confidence = [Histogram(CONFIDENCES) for _ in layers]
+        self.answering = Histogram(SECONDS)  # from a text's arrival to its answer
         self.queue, self.tokenising = Histogram(SECONDS), Histogram(SECONDS)
         self.segments = [Histogram(SECONDS) for _ in layers]
         self.batch_rows = Histogram(ROWS)
@@ -117,11 +126,18 @@ class Collector:
     models : `Callable`
         Returns the tallies by the models' names.
     gauges : `Gauges`
+    crew : `Crew`, optional
+        Whose counts are added, if there are other worker processes.
     """
 
     def __init__(
-        self, requests: RequestTally, models: Callable[[], Dict[str, ModelTally]], gauges: Gauges
+        self,
+        requests: RequestTally,
+        models: Callable[[], Dict[str, ModelTally]],
+        gauges: Gauges,
+        crew: Optional[Crew] = None,
     ) -> None:
+        self._crew = crew
         self._requests = requests
         self._models = models
         self._gauges = gauges
@@ -132,8 +148,17 @@ class Collector:
         registry.register(self)
         return generate_latest(registry)
 
+    def publish(self) -> None:
+        """Let the other worker processes know what this one has counted."""
+        if self._crew is not None:
+            self._crew.publish(self._own())
+
     def collect(self) -> Iterator[Metric]:
-        """Yield all metrics; called by the library."""
+        """Yield all metrics, of all worker processes; called by the library."""
+        own = self._own()
+        return own if self._crew is None else self._crew.merged(own, SUMMED)
+
+    def _own(self) -> Iterator[Metric]:
         yield from self._of_requests()
         yield from self._of_texts(self._models())
         yield from self._of_work(self._models())
@@ -178,7 +203,15 @@ class Collector:
                 events.add_metric([name, event], times)
             for layer, histogram in zip(tally.layers, tally.confidence):
                 confidence.add_metric([name, str(layer)], histogram.buckets(), histogram.total)
-        yield from (texts, events, confidence)
+        yield from (texts, events, confidence, self._of_answering(models))
+
+    def _of_answering(self, models: Dict[str, ModelTally]) -> Metric:
+        seconds: Any = HistogramMetricFamily(
+            "sledgehammer_text_seconds", "Time from a text to its answer.", labels=["model"]
+        )
+        for name, tally in models.items():
+            seconds.add_metric([name], tally.answering.buckets(), tally.answering.total)
+        return seconds
 
     def _of_work(self, models: Dict[str, ModelTally]) -> Iterator[Metric]:
         stages: Any = HistogramMetricFamily(

@@ -23,6 +23,7 @@ from sledgehammer.engine.lines import TRUNCATED
 from sledgehammer.engine.manifest import MANIFEST
 from sledgehammer.engine.runtimes import usable_cores
 from sledgehammer.engine.schedule import POOLED_RUNTIMES
+from sledgehammer.monitoring.drift import ALPHA
 from sledgehammer.policies import RowSettings
 
 LOG = logging.getLogger("sledgehammer._serving")
@@ -130,6 +131,8 @@ class Models:
 
     log : `Path`, optional
         See `Options`.
+    alpha : `float`, optional
+        The probability of a false alarm of drift, of each model.
 
     # Raises
 
@@ -142,7 +145,9 @@ class Models:
         batching: Batching,
         settings: Mapping[str, float],
         log: Optional[Path] = None,
+        alpha: float = ALPHA,
     ) -> None:
+        self._alpha = alpha
         self._log = None if log is None else Log(log)
         self.directories = directories
         self._batching = batching
@@ -185,7 +190,7 @@ class Models:
         model = self._served_anew(name, engine)
         model.curve = _curve_of(self.directories[name])
         model.watcher = Watcher.over(
-            self.directories[name], name, engine.manifest.labels, self._log
+            self.directories[name], name, engine.manifest.labels, self._log, self._alpha
         )
         return model
 

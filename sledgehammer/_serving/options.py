@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Dict, Optional, Sequence
+
+if TYPE_CHECKING:
+    from sledgehammer._serving.crew import Crew
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -99,6 +102,8 @@ class Options:
         Seconds after which a text is answered with what the last exit said.
     poll : `float`
         Seconds between two looks at the directories; 0 to look only on SIGHUP.
+    crew : `Crew`, optional
+        The worker processes, if there are several.
     log : `Path`, optional
         A file to which a JSON line is added for each text, with what the first exit said and
         without the text; `sledgehammer monitor` reads it.
@@ -113,3 +118,4 @@ class Options:
     timeout: Optional[float] = None
     poll: float = 2.0
     log: Optional[Path] = None
+    crew: "Optional[Crew]" = None

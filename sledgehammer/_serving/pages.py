@@ -11,24 +11,47 @@ from starlette.responses import Response
 
 from sledgehammer._serving.encoding import json_response
 from sledgehammer._serving.openapi import document
+from sledgehammer._serving.problems import Problem
 
-POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "connect-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
-)
-"""What browsers let the pages do: ask this server, and nobody else."""
+_POLICY = "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; "
 
-HEADERS = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
+_SNIFFING = {"X-Content-Type-Options": "nosniff"}
+
+HOME_HEADERS = {
+    "Content-Security-Policy": f"{_POLICY}script-src 'self'; style-src 'self'; connect-src 'self'",
+    **_SNIFFING,
+}
+"""Browsers let the page ask this server, and nobody else."""
+
+DOCS_HEADERS = {"Content-Security-Policy": f"{_POLICY}style-src 'unsafe-inline'", **_SNIFFING}
+
+PAGE = "page.html"
+
+PARTS = {
+    "page.css": "text/css",
+    **dict.fromkeys(
+        ("charts.js", "file.js", "shared.js", "tables.js", "texts.js"), "text/javascript"
+    ),
+}
+"""The media types of the files that the page loads, which lie beside it."""
 
 
 async def home_page(request: Request) -> Response:
     """Answer with the page on which to try the models."""
-    return Response(_home(), headers=HEADERS, media_type="text/html")
+    return Response(_file(PAGE), headers=HOME_HEADERS, media_type="text/html")
+
+
+async def page_part(request: Request) -> Response:
+    """Answer with a file that the page loads."""
+    name = request.path_params["file"]
+    if name not in PARTS:
+        raise Problem(404, f"the page has no part {name!r:.80}")
+    return Response(_file(name), headers=_SNIFFING, media_type=PARTS[name])
 
 
 async def docs_page(request: Request) -> Response:
     """Answer with the OpenAPI document as a page to read."""
-    return Response(_docs(), headers=HEADERS, media_type="text/html")
+    return Response(_docs(), headers=DOCS_HEADERS, media_type="text/html")
 
 
 async def openapi_document(request: Request) -> Response:
@@ -36,9 +59,9 @@ async def openapi_document(request: Request) -> Response:
     return json_response(document())
 
 
-@functools.lru_cache(maxsize=1)
-def _home() -> bytes:
-    return files("sledgehammer._serving").joinpath("page.html").read_bytes()
+@functools.cache
+def _file(name: str) -> bytes:
+    return files("sledgehammer._serving").joinpath("page").joinpath(name).read_bytes()
 
 
 @functools.lru_cache(maxsize=1)

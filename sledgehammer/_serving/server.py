@@ -1,11 +1,12 @@
 """Listen, and end gracefully."""
 
+import asyncio
 import signal
 import socket
 import sys
 import threading
 from contextlib import contextmanager
-from typing import Any, Iterator, Optional, Sequence
+from typing import Any, Callable, Iterator, Optional, Sequence
 
 import uvicorn
 
@@ -24,6 +25,9 @@ class _Listener(uvicorn.Server):
     """Stop on SIGTERM and Ctrl-C without raising the signal anew: a graceful end is no failure."""
 
     server: Server
+    started_up: Callable[[], None]
+    lifeline: Optional[int] = None
+    """A pipe; its end tells that the supervisor has died, which is as a signal to stop."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -44,12 +48,22 @@ class _Listener(uvicorn.Server):
 
     async def startup(self, sockets: Optional[Sequence[socket.socket]] = None) -> None:
         await super().startup(list(sockets) if sockets else None)
-        if self.started and sockets:
-            scheme = "https" if self.config.is_ssl else "http"
-            host, port = sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            names = ", ".join(model.name for model in self.server.models.all())
-            print(f"serving {names} on {scheme}://{shown}:{port}", file=sys.stderr, flush=True)
+        if not self.started:
+            return
+        if self.lifeline is not None:
+            asyncio.get_running_loop().add_reader(self.lifeline, self._abandoned, self.lifeline)
+        self.started_up()
+
+    def _abandoned(self, lifeline: int) -> None:
+        asyncio.get_running_loop().remove_reader(lifeline)
+        self.handle_exit(signal.SIGTERM, None)
+
+
+def address_of(listener: socket.socket, is_tls: bool) -> str:
+    """Return the URL under which a socket is reached."""
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'https' if is_tls else 'http'}://{shown}:{port}"
 
 
 def bind(address: Address) -> socket.socket:
@@ -73,8 +87,23 @@ def bind(address: Address) -> socket.socket:
     return listener
 
 
-def listen(options: Options, listener: socket.socket) -> None:
+def listen(
+    options: Options,
+    listener: socket.socket,
+    started: Optional[Callable[[], None]] = None,
+    lifeline: Optional[int] = None,
+) -> None:
     """Serve until a signal comes; what was accepted is answered.
+
+    # Parameters
+
+    options : `Options`
+    listener : `socket.socket`
+        Bound.
+    started : `Callable[[], None]`, optional
+        Called once requests are answered; if `None`, the address is printed.
+    lifeline : `int`, optional
+        A pipe whose end is as a signal to stop.
 
     # Raises
 
@@ -95,4 +124,12 @@ def listen(options: Options, listener: socket.socket) -> None:
     )
     listening = _Listener(config)
     listening.server = server
+    listening.lifeline = lifeline
+
+    def announce() -> None:
+        names = ", ".join(options.directories)
+        address = address_of(listener, listening.config.is_ssl)
+        print(f"serving {names} on {address}", file=sys.stderr, flush=True)
+
+    listening.started_up = started or announce
     listening.run(sockets=[listener])

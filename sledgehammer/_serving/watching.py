@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from sledgehammer.engine import EngineError
-from sledgehammer.monitoring.drift import DriftMonitor
+from sledgehammer.monitoring.drift import ALPHA, DriftMonitor
 from sledgehammer.monitoring.martingale import log10
 from sledgehammer.monitoring.reference import Reference
 
@@ -73,7 +73,11 @@ class Watcher:
 
     @staticmethod
     def over(
-        directory: Path, name: str, labels: Sequence[str], log: Optional[Log]
+        directory: Path,
+        name: str,
+        labels: Sequence[str],
+        log: Optional[Log],
+        alpha: float = ALPHA,
     ) -> "Optional[Watcher]":
         """Return the watcher of a directory; `None` if there is nothing to do.
 
@@ -89,7 +93,8 @@ class Watcher:
             raise EngineError(f"the reference of {directory} is for another number of labels")
         if reference is None and log is None:
             return None
-        return Watcher(name, labels, None if reference is None else DriftMonitor(reference), log)
+        monitor = None if reference is None else DriftMonitor(reference, alpha)
+        return Watcher(name, labels, monitor, log)
 
     def see(self, numbers: ndarray, probs: ndarray, lengths: ndarray) -> None:
         """Take the first exit's probabilities, (rows, labels), and the lengths of new texts.

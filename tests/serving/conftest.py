@@ -46,6 +46,24 @@ def serve() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium, shared by the tests of a module: starting one takes seconds."""
+    from tests.conftest import chromium_with
+
+    with chromium_with(tmp_path_factory.mktemp("chromium") / "profile") as window:
+        yield window
+
+
+@pytest.fixture
+def browser(chromium: Any) -> Any:
+    """The same, with an empty log and as it was before the test before."""
+    chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    chromium.get("about:blank")
+    chromium.get_log("browser")
+    return chromium
+
+
+@pytest.fixture(scope="module")
 def remote(serve: Callable[..., Any]) -> Any:
     """A server over the tiny engine, shared by the tests of a module; see `servers.Remote`."""
     from tests.serving.servers import ENGINE

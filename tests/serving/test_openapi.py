@@ -19,7 +19,7 @@ def bodies(operation: Dict[str, Any]) -> Iterator[Tuple[str, Any]]:
 
 
 def send(remote: Remote, path: str, method: str, **options: Any) -> Any:
-    url = remote.url + path.replace("{name}", "tiny")
+    url = remote.url + path.replace("{name}", "tiny").replace("{file}", "page.css")
     return httpx.request(method, url, timeout=30, **options)
 
 

@@ -74,9 +74,11 @@ def test_everything_has_a_name(remote: Remote, browser: Any) -> None:
     """Screen readers say what each control is, and hear of answers."""
     browser.get(remote.url)
     found(browser, "#model option")
-    for control in found(browser, "select, textarea, input:not([type=password]), button"):
+    browser.execute_script("document.querySelectorAll('[hidden]').forEach(e => e.hidden = false)")
+    for control in found(browser, "select, textarea, input, button, progress, svg[role=img]"):
         assert control.accessible_name, control.get_attribute("outerHTML")
     assert found(browser, "#status")[0].get_attribute("aria-live") == "polite"
+    assert found(browser, "#file-status")[0].get_attribute("aria-live") == "polite"
     assert found(browser, "html")[0].get_attribute("lang") == "en"
     assert len(found(browser, "h1")) == len(found(browser, "main")) == 1
 
