@@ -75,6 +75,7 @@ def export(
         raise ConfigurationError(
             f"{archive!r} is exported already: give the archive that it is from"
         )
+    format.require_runnable(model.encoder.transformer.config.model_type)
     policy = ConfidencePolicy() if without_exits else model.policy
     if unready := policy.unready():
         raise ConfigurationError(unready)

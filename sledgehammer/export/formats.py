@@ -18,6 +18,10 @@ ACTIVATION_SCALES = {
 }
 """What each scale of int8 activations is for; see `Manifest`."""
 
+_BRANCHES = "transformers writes its attention with branches, which OpenVINO cannot run on a CPU"
+NOT_EXPORTED = {("openvino", "deberta"): _BRANCHES, ("openvino", "deberta-v2"): _BRANCHES}
+"""Why a runtime does not run a type of transformer."""
+
 
 @dataclass(frozen=True)
 class Format:
@@ -44,6 +48,16 @@ class Format:
                 f"{self.runtime} has no {self.precision} on a CPU: it has "
                 + ", ".join(RUNTIMES[self.runtime])
                 + ("; bf16 needs --format openvino" if self.precision == "bf16" else "")
+            )
+
+    def require_runnable(self, model_type: str) -> None:
+        """Raise a `ConfigurationError` if the runtime cannot run this type of transformer."""
+        reason = NOT_EXPORTED.get((self.runtime, model_type))
+        if reason is not None:
+            others = [name for name in RUNTIMES if (name, model_type) not in NOT_EXPORTED]
+            raise ConfigurationError(
+                f"{model_type} is not exported to {self.runtime}: {reason}; "
+                f"give --format {' or '.join(others)}"
             )
 
     def require_libraries(self) -> None:

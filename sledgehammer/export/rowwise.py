@@ -17,7 +17,7 @@ zeros. `allennlp export --verify` tests this on your machine.
 """
 
 from pathlib import Path
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Set, Tuple
 
 import numpy as np
 from numpy import ndarray
@@ -64,6 +64,15 @@ def write_rowwise(graph: Path, target: Path) -> int:
     return rewriting.products
 
 
+def _of_tokens(graph: Any) -> Set[str]:
+    """Return the names of the tensors that hold more of the graph's inputs than their shapes."""
+    names = {tensor.name for tensor in graph.input}
+    for node in graph.node:
+        if node.op_type not in ("Shape", "Size") and not names.isdisjoint(node.input):
+            names.update(node.output)
+    return names
+
+
 def quantised_weights(weights: ndarray) -> Tuple[ndarray, ndarray]:
     """Return (inputs, outputs) weights in int8, and the scale of each output in float32."""
     scales = np.abs(weights).max(axis=0) / LARGEST_WEIGHT
@@ -95,6 +104,7 @@ class _Rewriting(GraphWriter):
         self._flattened: Dict[str, str] = {}
         self._quantised: Dict[str, _Quantised] = {}
         self._shared: Dict[str, str] = {}
+        self._of_tokens = _of_tokens(graph)
 
     def run(self) -> None:
         """Rewrite the nodes that have a handler, and keep the others."""
@@ -118,6 +128,8 @@ class _Rewriting(GraphWriter):
         weights = self._values(node.input[1])
         if weights is None or weights.ndim != 2 or node.name.startswith(HEADS):
             return False
+        if node.input[0] not in self._of_tokens:
+            return False  # such as DeBERTa's embeddings of distances, which are no rows of tokens
         quantised = self._quantise(self._flat(node.input[0], weights.shape[0]), node.input[0])
         self._flattened[node.output[0]] = self._product(quantised, node.input[1], weights, node)
         return True

@@ -96,9 +96,10 @@ class Segment(torch.nn.Module):
             pooled = [inputs["pooled"]]
         for layer in range(self._first_layer, self.head.layer + 1):
             state = self.encoder.run_layer(layer, state)
-            pooled.append(self._pooled(state))
+            read = self.encoder.read(state)
+            pooled.append(self._pooled(read))
         pooled_out = torch.cat(pooled, dim=1)
-        states = self._states(pooled_out, state)
+        states = self._states(pooled_out, read)
         if self.certainty is not None:
             signals[CERTAINTY] = self.certainty(states)
         outputs = {
@@ -168,7 +169,8 @@ class FullModel(Segment):
         state = self.encoder.start(dict(zip(self.inputs, arguments)))
         for layer in range(self.head.layer + 1):
             state = self.encoder.run_layer(layer, state)
-        pooled = self._pool(state) if self.head.pool is None else self.head.pool.of(state)
+        read = self.encoder.read(state)
+        pooled = self._pool(read) if self.head.pool is None else self.head.pool.of(read)
         return (self.head.linear(pooled),)
 
 

@@ -61,7 +61,7 @@ class LayeredEncoder(torch.nn.Module):
 
         They may be changed, but not replaced by other modules.
         """
-        return self._family.layer_stack().layer
+        return self._family.layers()
 
     @property
     def hidden_size(self) -> int:
@@ -82,6 +82,18 @@ class LayeredEncoder(torch.nn.Module):
         hidden = self._family.run_layer(index, inputs)
         return LayerInput(hidden, inputs.mask, inputs.attention, inputs.padded)
 
+    def read(self, inputs: LayerInput) -> LayerInput:
+        """Return a layer's states as exits read them: through the final norm, if there is one.
+
+        Some models have a norm above their last layer. An exit reads what a model that was cut off
+        at its layer would return, and the last one transformers' `last_hidden_state`; the next
+        layer goes on from the states before the norm. Without it, the states of high layers, which
+        such models let grow, would drown those of low ones in an exit's mix.
+        """
+        if not self._family.has_final_norm:
+            return inputs
+        return inputs._replace(hidden=self._family.final_norm(inputs.hidden))
+
     def narrow(self, inputs: LayerInput, rows: Tensor, tokens: int) -> LayerInput:
         """Keep only some rows (indices) and the first `tokens` columns.
 
@@ -91,14 +103,17 @@ class LayeredEncoder(torch.nn.Module):
         return self._layer_input(hidden, inputs.mask[:, :tokens].index_select(0, rows))
 
     def pooling(self, name: str) -> Pooling:
-        """Return the function that turns a layer's states into one vector for all exits.
+        """Return the function that turns a layer's states, as read, into one vector for all exits.
 
         With `attention` it is the mean, to which each exit adds what its own queries see.
         """
         return self.pool_first if name == "first" else mean_pool
 
     def pool_first(self, inputs: LayerInput) -> Tensor:
-        """Return the first token, through the transformer's own pooler: (rows, hidden size)."""
+        """Return the first token of states that were read, through the transformer's own pooler.
+
+        Shape (rows, hidden size).
+        """
         return self._family.pool_first(inputs.hidden)
 
     def _layer_input(self, hidden: Tensor, mask: Tensor) -> LayerInput:

@@ -103,7 +103,7 @@ def _converted(encoder: LayeredEncoder, dtype: str) -> LayeredEncoder:
         # Which operations exist in which format depends on the device and on torch's version.
         with torch.no_grad():
             first = copied.start({"input_ids": token, "attention_mask": token == 0})
-            copied.pool_first(copied.run_layer(0, first))
+            copied.pool_first(copied.read(copied.run_layer(0, first)))
     except RuntimeError as error:
         raise ConfigurationError(
             f"torch {torch.__version__} cannot run this model in {dtype} on {device}: {error}"

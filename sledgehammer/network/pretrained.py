@@ -25,6 +25,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from sledgehammer.network.families import FAMILIES
+
 PathOrStr = Union[str, "os.PathLike[str]"]
 
 SNAPSHOT = "transformer"
@@ -72,9 +74,12 @@ def load_config(
     """Return the transformer's config, from the snapshot in `directory` if there is one."""
     location = _location(model_name, directory)
     try:
-        return AutoConfig.from_pretrained(location)
+        config = AutoConfig.from_pretrained(location)
     except (OSError, ValueError) as error:
         raise _not_found(model_name or location, error) from error
+    if config.model_type in FAMILIES:
+        FAMILIES[config.model_type].settle(config)
+    return config
 
 
 def load_tokenizer(

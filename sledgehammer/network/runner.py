@@ -5,7 +5,7 @@ cut, so that nothing is computed for a row after its exit.
 """
 
 from enum import Enum
-from typing import List, NamedTuple, Optional, Protocol, Sequence
+from typing import List, NamedTuple, Optional, Protocol, Sequence, Tuple
 
 import torch
 from numpy import ndarray
@@ -143,8 +143,8 @@ class LayerwiseRunner:
             left = len(self._exits) - position
             share = 1 / left if gradients is GradientFlow.EQUILIBRIUM else 1.0
             with torch.set_grad_enabled(learns):
-                inputs = self._advance(inputs, pooled, head, share)
-            states = head.states(pooled, scaled_gradient(inputs, share))
+                inputs, read = self._advance(inputs, pooled, head, share)
+            states = head.states(pooled, read)
             logits.append(head.logits(states))
             if head.halting is not None:
                 certainties.append(head.certainty(torch.stack(states, dim=1)))
@@ -199,8 +199,8 @@ class LayerwiseRunner:
         if head is None:
             logits = active.lexical_logits
         else:
-            active.inputs = self._advance(active.inputs, active.pooled, head)
-            states = head.states(active.pooled, active.inputs)
+            active.inputs, read = self._advance(active.inputs, active.pooled, head)
+            states = head.states(active.pooled, read)
             logits = active.mixed(position, head.logits(states))
         return _Exit(position, head, states, torch.softmax(logits / temperature, dim=-1))
 
@@ -215,18 +215,24 @@ class LayerwiseRunner:
 
     def _advance(
         self, inputs: LayerInput, pooled: List[Tensor], head: ExitHead, share: float = 1.0
-    ) -> LayerInput:
+    ) -> Tuple[LayerInput, LayerInput]:
         """Run the layers up to an exit's, and append the pooled state of each to `pooled`.
 
         # Parameters
 
         share : `float`, optional (default = `1.0`)
-            How much of the gradient of the pooled states flows back into the layers.
+            How much of the gradient of what exits read flows back into the layers.
+
+        # Returns
+
+        The input of the next layer, and the states of the exit's own layer as exits read them.
         """
+        read = inputs
         for layer in range(len(pooled), head.layer + 1):
             inputs = self._encoder.run_layer(layer, inputs)
-            pooled.append(self._pool(scaled_gradient(inputs, share)))
-        return inputs
+            read = self._encoder.read(scaled_gradient(inputs, share))
+            pooled.append(self._pool(read))
+        return inputs, read
 
 
 def _decide(active: ActiveRows, policy: ExitPolicy, exit: _Exit) -> List[bool]:

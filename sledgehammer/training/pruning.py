@@ -52,9 +52,21 @@ PRUNABLE: Dict[str, Parts] = {
     "electra": _BERT,
     "mpnet": _BERT._replace(heads_out="attention.attn.o"),
     "roberta": _BERT,
+    "roberta-prelayernorm": _BERT,
     "xlm-roberta": _BERT,
+    "xlm-roberta-xl": _BERT,
 }
 """Supported values of `config.model_type`."""
+
+_DEBERTA = "transformers has no way to cut a head out of its attention to distances"
+UNPRUNABLE: Dict[str, str] = {
+    "albert": "its layers share their weights, so that a head could only go from all of them",
+    "deberta": _DEBERTA,
+    "deberta-v2": _DEBERTA,
+    "modernbert": "its layers keep queries, keys and values, and gates and units, in one matrix",
+    "nomic_bert": "its feed-forward units have gates, which would have to go with them",
+}
+"""Why other types can't be pruned, by `config.model_type`."""
 
 
 class Importance(NamedTuple):
@@ -95,11 +107,8 @@ def check_prunable(config: PretrainedConfig, heads: bool = True) -> None:
         Whether attention heads are to be cut, not only feed-forward units.
     """
     name = config.model_type
-    if name == "albert":
-        raise ConfigurationError(
-            "albert can't be pruned: its layers share their weights, so that a head could only go "
-            "from all of them"
-        )
+    if name in UNPRUNABLE:
+        raise ConfigurationError(f"{name} can't be pruned: {UNPRUNABLE[name]}")
     if name not in PRUNABLE:
         raise ConfigurationError(
             f"{name} can't be pruned; supported types: {', '.join(sorted(PRUNABLE))}"

@@ -149,3 +149,16 @@ def test_the_directory_holds_no_weights_in_pickles(tiny_archive: Path, tmp_path:
     manifest = json.loads((tmp_path / "engine.json").read_text())
     assert manifest["temperatures"] == opened.model.temperatures.tolist()
     assert manifest["labels"] == opened.model.labels
+
+
+@pytest.mark.parametrize("model_type", ["deberta", "deberta-v2"])
+def test_what_a_runtime_cannot_run_is_refused(
+    model_type: str, tiny_archive: Path, tmp_path: Path
+) -> None:
+    opened = open_archive(str(tiny_archive))
+    opened.model.encoder.transformer.config.model_type = model_type
+    message = f"^{model_type} is not exported to openvino: .*branches.*; give --format onnx$"
+    with pytest.raises(ConfigurationError, match=message):
+        export(str(tiny_archive), opened, Format("openvino", "fp32"), tmp_path)
+    assert not list(tmp_path.iterdir())
+    Format("onnx", "fp32").require_runnable(model_type)

@@ -2,14 +2,15 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Set, Tuple
+from typing import Any, Dict, List, Sequence, Set, Tuple
 
 import numpy as np
 import pytest
 import torch
 from allennlp.data import Vocabulary
 
-from sledgehammer.engine.runtimes import OnnxSegments
+from sledgehammer.engine.runtimes import OnnxSegments, OpenVinoSegments
+from sledgehammer.export.formats import NOT_EXPORTED
 from sledgehammer.export.onnx import write_segment
 from sledgehammer.export.segments import Segment, segments_of, walk
 from sledgehammer.model.multi_exit import MultiExitClassifier
@@ -47,11 +48,14 @@ def run_chain(segments: Any, tokens: Dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.from_numpy(np.stack(logits, axis=1))
 
 
-def batches(model: MultiExitClassifier) -> List[Dict[str, torch.Tensor]]:
+def batches(
+    model: MultiExitClassifier,
+    shapes: Sequence[List[int]] = ([12, 7, 3, 9], [5, 17], [1, 1, 1]),
+) -> List[Dict[str, torch.Tensor]]:
     """To trace with, and others to judge by: of another shape, and without padding."""
     transformer = model.encoder.transformer
     found = []
-    for lengths in ([12, 7, 3, 9], [5, 17], [1, 1, 1]):
+    for lengths in shapes:
         tokens = padded_batch(transformer, lengths)
         found.append({name: tensor.long() for name, tensor in tokens.items()})
         if model.encoder.takes_token_types:
@@ -69,11 +73,46 @@ def test_every_family(name: str, pooling: str, vocab: Vocabulary, tmp_path: Path
     for segment, inputs in walk(segments_of(model, list(traced)), [traced]):
         files.append(tmp_path / f"{segment.head.layer}.onnx")
         write_segment(segment, inputs[0], files[-1], "fp32")
-    segments = OnnxSegments(files, 1, "fp32")
-    for tokens in (traced, *others):
+    assert_same_logits(model, OnnxSegments(files, 1, "fp32"), [traced, *others])
+
+
+def assert_same_logits(
+    model: MultiExitClassifier, segments: Any, some: List[Dict[str, torch.Tensor]]
+) -> None:
+    for tokens in some:
         with torch.no_grad():
             expected = model.runner.run_all_exits(tokens).logits
         torch.testing.assert_close(run_chain(segments, tokens), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_family_in_openvino(name: str, vocab: Vocabulary, tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    from sledgehammer.export import openvino as ours
+
+    model = model_of(name, vocab, tmp_path, "mean")
+    if ("openvino", model.encoder.transformer.config.model_type) in NOT_EXPORTED:
+        pytest.skip("is refused, see test_what_a_runtime_cannot_run_is_refused")
+    traced, *others = batches(model)
+    files = []
+    for segment, inputs in walk(segments_of(model, list(traced)), [traced]):
+        files.append(tmp_path / f"{segment.head.layer}.xml")
+        ours.write_segment(segment, inputs[0], files[-1])
+    assert_same_logits(model, OpenVinoSegments(files, 1, "fp32"), [traced, *others])
+
+
+@pytest.mark.parametrize("name", ["deberta", "deberta-v3", "modernbert"])
+def test_texts_far_longer_than_the_traced_ones(
+    name: str, vocab: Vocabulary, tmp_path: Path
+) -> None:
+    """Distances beyond all buckets, and windows: nothing of the traced shape stays in the graph."""
+    model = model_of(name, vocab, tmp_path, "mean")
+    traced, longer = batches(model, ([4, 2], [100, 57, 9]))
+    files = []
+    for segment, inputs in walk(segments_of(model, list(traced)), [traced]):
+        files.append(tmp_path / f"{segment.head.layer}.onnx")
+        write_segment(segment, inputs[0], files[-1], "fp32")
+    assert_same_logits(model, OnnxSegments(files, 1, "fp32"), [longer])
 
 
 MIX = {"/head/MatMul", "/head/linear/Gemm"}

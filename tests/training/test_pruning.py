@@ -13,11 +13,12 @@ from sledgehammer.dataset_readers import SstReader
 from sledgehammer.export.segments import segments_of
 from sledgehammer.model.multi_exit import MultiExitClassifier
 from sledgehammer.network import pretrained
-from sledgehammer.network.encoder import LayeredEncoder
+from sledgehammer.network.encoder import LayeredEncoder, LayerInput
 from sledgehammer.network.families import FAMILIES
 from sledgehammer.objectives import ExitObjective
 from sledgehammer.training.pruning import (
     PRUNABLE,
+    UNPRUNABLE,
     Importance,
     Kept,
     check_prunable,
@@ -39,7 +40,7 @@ from tests.network.test_encoder import (
 from tests.tiny_training import batch_of_dev
 
 HEADS = ["bert", "bert-relative", "camembert", "distilbert", "electra", "electra-narrow",
-         "roberta", "xlm-roberta"]  # fmt: skip
+         "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"]  # fmt: skip
 KEPT = Kept([[1], [0], [0, 1], [1]], [[3, 7, 20, 31], [0, 1, 2, 3], [9, 10, 11, 30], [5, 6, 7, 8]])
 """Of two heads and 32 units in each of four layers."""
 
@@ -102,11 +103,15 @@ def test_config_rebuilds_the_shapes_and_the_library_agrees(
     rebuilt = LayeredEncoder(transformer, LAYERS, LAYERS, keep_pooler=False)
     rebuilt.load_state_dict(model.encoder.state_dict())
     batch = padded_batch(transformer)
-    theirs = reference(transformer, batch).hidden_states[1:]
-    ours = run_layers(model.encoder, batch)
-    for state, again, library in zip(ours, run_layers(rebuilt, batch), theirs):
-        assert_same(state, again, batch["attention_mask"])
-        assert_same(state, library, batch["attention_mask"])
+    output = reference(transformer, batch)
+    # Of models with a final norm, not all return the last states from before it.
+    theirs = [*output.hidden_states[1:LAYERS], output.last_hidden_state]
+    ours, again = run_layers(model.encoder, batch), run_layers(rebuilt, batch)
+    last = LayerInput(ours[-1], batch["attention_mask"], None)
+    read = [*ours[:-1], model.encoder.read(last).hidden]
+    for state, rebuilt_state, state_read, library in zip(ours, again, read, theirs):
+        assert_same(state, rebuilt_state, batch["attention_mask"])
+        assert_same(state_read, library, batch["attention_mask"])
 
 
 def test_pruned_twice(vocab: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +265,8 @@ def test_heads_are_ranked_over_layers_of_norm_one() -> None:
     "name, heads, message",
     [
         ("albert", False, "its layers share their weights"),
+        ("deberta-v3", False, "no way to cut a head out"),
+        ("modernbert", False, "in one matrix"),
         ("mpnet", True, "one bias of positions"),
     ],
 )
@@ -267,7 +274,7 @@ def test_families_that_cannot_be_pruned_say_why(name: str, heads: bool, message:
     with pytest.raises(ConfigurationError, match=message):
         check_prunable(config_of(name), heads)
     check_prunable(config_of("mpnet"), heads=False)
-    assert set(FAMILIES) == set(PRUNABLE) | {"albert"}
+    assert set(FAMILIES) == set(PRUNABLE) | set(UNPRUNABLE)
 
 
 def test_nothing_is_changed_where_heads_cannot_go(
