@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, List, Mapping, Optional, Union
 
 from sledgehammer.engine import Engine, EngineError
 from sledgehammer.engine import load as load_engine
@@ -71,11 +71,21 @@ class Classifier(Engine):
         texts: Iterable[Any],
         labels: Iterable[Any],
         output: AnyPath,
-        max_accuracy_drop: float = 0.01,
+        max_accuracy_drop: Optional[float] = None,
         delta: Optional[float] = 0.1,
         force: bool = False,
+        *,
+        max_macro_f1_drop: Optional[float] = None,
+        recall: Optional[str] = None,
+        tolerance: Optional[float] = None,
+        fixed: Optional[Mapping[str, float]] = None,
     ) -> "Classifier":
         """Choose the fastest threshold that is accurate enough, and write a model that has it.
+
+        It keeps all bounds that are given, with probability 1 - delta all of them together. They are
+        on differences from the last exit, on all texts that are drawn as these were; the rows must
+        be independent draws. The guarantee holds for any number of rows: with too few, the full
+        model is chosen. See `analysis.risk` and `analysis.f1_drop` for the tests.
 
         # Parameters
 
@@ -84,9 +94,19 @@ class Classifier(Engine):
         output : `Path`
             The archive or, for an exported model, the directory to write.
         max_accuracy_drop : `float`, optional
-            What the threshold may cost, against the last exit.
+            What the threshold may cost, against the last exit; 0.01 if no bound is given.
         delta : `float`, optional
             The probability that it costs more on other texts like these; `None` for no guarantee.
+        force : `bool`, optional (default = `False`)
+            Overwrite what is at `output`.
+        max_macro_f1_drop : `float`, optional
+            The same for macro-F1, in which a rare label counts as much as a frequent one: the mean
+            over all labels of the model, so some texts of each are needed.
+        recall : `str`, optional
+            A label whose recall may drop by `tolerance` at most.
+        tolerance : `float`, optional
+        fixed : `Mapping[str, float]`, optional
+            Thresholds of some labels, `{"spam": 0.99}`, which the chosen one is then not for.
 
         # Raises
 
@@ -96,9 +116,15 @@ class Classifier(Engine):
         from sledgehammer.commands.programs import choose, rows_of
 
         with _engine_errors():
-            fields, wish = self.manifest.fields, (max_accuracy_drop, delta)
+            fields = self.manifest.fields
             rows = rows_of(texts, labels, len(fields))
-            choose(str(self.path), rows, fields, Path(output), *wish, force)
+            if max_accuracy_drop is max_macro_f1_drop is recall is tolerance is None:
+                max_accuracy_drop = 0.01
+            conditions = {
+                "max_accuracy_drop": max_accuracy_drop, "max_macro_f1_drop": max_macro_f1_drop,
+                "recall": recall, "tolerance": tolerance, "delta": delta,
+            }  # fmt: skip
+            choose(str(self.path), rows, fields, Path(output), conditions, fixed, force)
         return load(output)
 
     def calibrate(

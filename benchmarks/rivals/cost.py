@@ -68,7 +68,8 @@ def engine_tokenizer(reader: Any, file: Path) -> Any:
     reader.save_tokenizer(file)
     inputs = ["input_ids", "attention_mask", "token_type_ids"]
     texts = len(reader.fields)
-    return Tokenizer(file, reader.max_length, inputs, reader.pad_token_id, texts, whole=True)
+    more = {"whole": True, "long_texts": reader.long_texts}
+    return Tokenizer(file, reader.max_length, inputs, reader.pad_token_id, texts, **more)
 
 
 def step_times(tokenizer: Any, model: Any, texts: Sequence[Sequence[str]]) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Sequence
 from sledgehammer._serving.options import LOOPBACK, Access, Address, Batching, Limits, Options
 from sledgehammer.engine.manifest import EngineError, is_engine
 from sledgehammer.policies import check_for_some_policy, settings_in
-from sledgehammer.support.arguments import positive_float, positive_int
+from sledgehammer.support.arguments import positive_float, positive_int, threshold
 from sledgehammer.support.owned import scratch_folder
 from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error, seconds
 
@@ -83,7 +83,10 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> UsageParser:
     parser = UsageParser(PROG, DESCRIPTION, EXAMPLE)
     parser.add_argument("models", nargs="+", metavar="[NAME=]DIR", help="an exported model")
-    parser.add_argument("--threshold", type=float, metavar="T", help="for texts without their own")
+    parser.add_argument(
+        "--threshold", type=threshold, metavar="T",
+        help='for texts without their own: a number, or one a label: {"spam": 0.99}',
+    )  # fmt: skip
     parser.add_argument(
         "--setting", action="append", default=[], metavar="NAME=VALUE",
         help="another setting of the policy, such as max_exit_layer=5 (repeatable)",

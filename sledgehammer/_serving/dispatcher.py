@@ -162,10 +162,12 @@ class Dispatcher:
         share = max(0.0, job.deadline - now) / needed if needed else 1.0
         policy = model.engine.policy
         value, fastest = job.settings[policy.sweeps], policy.settings[policy.sweeps].fastest
-        if share >= 1.0 or isinstance(value, ndarray) or not math.isfinite(value - fastest):
+        if share >= 1.0 or not np.isfinite(np.subtract(value, fastest)).all():
             return job.settings
         job.hurried = True
-        lowered = policy.settings[policy.sweeps].nearest(fastest + (value - fastest) * share)
+        lowered = fastest + (value - fastest) * share
+        if not isinstance(lowered, ndarray):  # thresholds by label need no rounding
+            lowered = policy.settings[policy.sweeps].nearest(lowered)
         return job.settings.with_value(policy.sweeps, lowered)
 
     def _advance(self, model: ServedModel, batch: Batch) -> None:

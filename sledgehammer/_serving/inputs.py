@@ -104,7 +104,7 @@ class Service:
         if isinstance(item, dict):
             item, own = split_item(model, item)
             if own:
-                settings = model.engine.policy.settings_for({**plain(shared), **own})
+                settings = model.engine.policy.settings_for(own, base=shared)
         text = model.engine.tokenizer.checked(item, number)
         for part in (text,) if isinstance(text, str) else text:
             if len(part) > self.limits.characters:
@@ -131,11 +131,6 @@ class Service:
         if not 0 < milliseconds < 1e9:
             raise Problem(400, f"{TIMEOUT} must be a positive number, got {header!r:.80}", TIMEOUT)
         return time.monotonic() + milliseconds / 1000
-
-
-def plain(settings: RowSettings) -> Dict[str, Any]:
-    """Return the settings of one row as `settings_for` takes them."""
-    return {name: None if value == float("inf") else value for name, value in settings.items()}
 
 
 def split_item(model: ServedModel, item: Dict[str, Any]) -> "tuple[Any, Dict[str, Any]]":

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Dict, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Optional, Sequence
 
 if TYPE_CHECKING:
     from sledgehammer._serving.crew import Crew
@@ -96,7 +96,7 @@ class Options:
 
     directories : `Dict[str, Path]`
         Exported models by name; the first one answers requests that name none.
-    settings : `Dict[str, float]`, optional
+    settings : `Dict[str, Any]`, optional
         The policy's settings for texts that have none of their own.
     timeout : `float`, optional
         Seconds after which a text is answered with what the last exit said.
@@ -114,7 +114,7 @@ class Options:
     limits: Limits = Limits()
     batching: Batching = Batching()
     access: Access = Access()
-    settings: Dict[str, float] = field(default_factory=dict)
+    settings: Dict[str, Any] = field(default_factory=dict)
     timeout: Optional[float] = None
     poll: float = 2.0
     log: Optional[Path] = None

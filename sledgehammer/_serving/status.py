@@ -11,6 +11,7 @@ from sledgehammer._serving.inputs import Service
 from sledgehammer._serving.metrics import CONTENT_TYPE, Collector
 from sledgehammer._serving.models import ServedModel
 from sledgehammer._serving.problems import Problem
+from sledgehammer.policies import ExitPolicy
 
 
 class Status:
@@ -90,6 +91,14 @@ def measured_curve(model: ServedModel) -> Optional[Dict[str, Any]]:
     }
 
 
+def _value_of(policy: ExitPolicy, name: str) -> Dict[str, Any]:
+    """Return the value of a setting; if labels have values of their own, theirs too."""
+    value = getattr(policy, name)
+    if not isinstance(value, dict):
+        return {"value": value}
+    return {"value": policy.swept, "by_label": value}
+
+
 def described(model: ServedModel) -> Dict[str, Any]:
     """Return what `/info` says of a model."""
     engine = model.engine
@@ -107,7 +116,7 @@ def described(model: ServedModel) -> Dict[str, Any]:
         "sweeps": policy.sweeps,
         "settings": {
             name: {
-                "value": getattr(policy, name),
+                **_value_of(policy, name),
                 "low": setting.low,
                 "high": setting.high if setting.high < float("inf") else None,
                 "whole": setting.whole,

@@ -8,15 +8,23 @@ Angelopoulos et al., "Learn then Test", 2021, section 3; for early exits Jazbec 
 Safe", NeurIPS 2024). The order must not depend on the data, rows must be independent draws, and
 none of them may have been used to make the model.
 
+If several risks are bounded, a value passes if it passes the test of each at level D, with no
+correction for their number (intersection-union test; Berger, Technometrics 1982): it is unsafe if
+one of them is, and that one's test is wrong with probability D. So all bounds hold together.
+
 `benchmarks/accuracy_drop_tests.py` compares the test on accuracy with its rivals.
 """
 
-from typing import Callable, Dict, List, Optional, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from operator import itemgetter
+from typing import Callable, Dict, Iterable, List, Optional, Sequence
 
 import numpy as np
 from scipy.special import bdtr
 
 from sledgehammer.analysis.exact_test import exact_p_value
+from sledgehammer.analysis.f1_drop import macro_f1_drop_is_safe
 from sledgehammer.analysis.tradeoff import Tradeoff
 
 PValue = Callable[[np.ndarray, float, float], float]
@@ -58,7 +66,7 @@ def accuracy_drop(tradeoff: Tradeoff, setting: float) -> np.ndarray:
     Shape (rows,); the mean is the accuracy lost against the model's own last exit, or against the
     highest exit that the policy may use.
     """
-    full, early = tradeoff.correct_at(tradeoff.full), tradeoff.correct_at(setting)
+    full, early = tradeoff.full_correct, tradeoff.correct_at(setting)
     return (full.long() - early.long()).numpy()
 
 
@@ -68,8 +76,16 @@ def inconsistency(tradeoff: Tradeoff, setting: float) -> np.ndarray:
     Shape (rows,). Source: Schuster et al., "Consistent Accelerated Inference via Confident
     Adaptive Transformers", EMNLP 2021.
     """
-    full = tradeoff.predicted_at(tradeoff.full)
-    return (tradeoff.predicted_at(setting) != full).long().numpy()
+    return (tradeoff.predicted_at(setting) != tradeoff.full_predicted).long().numpy()
+
+
+def recall_drop(tradeoff: Tradeoff, setting: float, label: int) -> np.ndarray:
+    """Return `accuracy_drop` of the rows that have a label: their mean is the recall it loses.
+
+    Given how many rows have the label, they are independent draws of such rows, so the tests of
+    means hold.
+    """
+    return accuracy_drop(tradeoff, setting)[(tradeoff.label == label).numpy()]
 
 
 RISKS: Dict[str, Callable[[Tradeoff, float], np.ndarray]] = {
@@ -80,6 +96,43 @@ P_VALUES: Dict[str, PValue] = {
     "accuracy-drop": drop_p_value,
     "inconsistency": binomial_p_value,
 }
+
+
+@dataclass(frozen=True)
+class RiskBound:
+    """Bound one risk of a choice.
+
+    # Parameters
+
+    risk : `str`
+        One of `RISKS`, `"macro-f1-drop"` or `"recall-drop"`.
+    bound : `float`
+        E, in (0, 1): the largest risk that is allowed.
+    label : `int`, optional
+        The index of the label whose recall is meant.
+    """
+
+    risk: str
+    bound: float
+    label: Optional[int] = None
+
+    def is_shown(self, tradeoff: Tradeoff, setting: float, delta: float) -> bool:
+        """Return whether a value is shown to keep the bound, which is wrong at most D of the time."""
+        if self.risk == "macro-f1-drop":
+            label, full, early = (
+                answers.numpy()
+                for answers in (
+                    tradeoff.label, tradeoff.full_predicted, tradeoff.predicted_at(setting)
+                )
+            )  # fmt: skip
+            labels = tradeoff.probs.size(-1)
+            return macro_f1_drop_is_safe(label, full, early, labels, self.bound, delta)
+        if self.risk == "recall-drop":
+            assert self.label is not None, "recall is that of a label"
+            losses = recall_drop(tradeoff, setting, self.label)
+            return len(losses) > 0 and drop_p_value(losses, self.bound, delta) <= delta
+        losses = RISKS[self.risk](tradeoff, setting)
+        return P_VALUES[self.risk](losses, self.bound, delta) <= delta
 
 
 def safe_settings(
@@ -104,12 +157,8 @@ def safe_settings(
         The values in the order of the tests, fixed before the data were seen. The first is the
         full model's, which is safe by definition and not tested.
     """
-    safe = list(sequence[:1])
-    for setting in sequence[1:]:
-        if p_value(losses(setting), bound, delta) > delta:
-            break
-        safe.append(setting)
-    return safe
+    tests = (p_value(losses(setting), bound, delta) <= delta for setting in sequence[1:])
+    return [*sequence[:1], *_until_one_fails(sequence[1:], tests)]
 
 
 def fastest_safe(
@@ -119,26 +168,39 @@ def fastest_safe(
     risk: str = "accuracy-drop",
     settings: Optional[Sequence[float]] = None,
 ) -> Optional[float]:
-    """Return the fastest value shown to be safe, or `None` if only the full model is.
+    """Return the fastest value shown to keep one risk; see `fastest_within`."""
+    return fastest_within(tradeoff, [RiskBound(risk, bound)], delta, settings)
 
-    See `safe_settings` for `bound` and `delta`.
+
+def fastest_within(
+    tradeoff: Tradeoff,
+    bounds: Sequence[RiskBound],
+    delta: float,
+    settings: Optional[Sequence[float]] = None,
+) -> Optional[float]:
+    """Return the fastest value shown to keep all bounds together, or `None` if only the full model is.
 
     # Parameters
 
-    risk : `str`, optional (default = `"accuracy-drop"`)
-        One of `RISKS`.
+    tradeoff : `Tradeoff`
+    bounds : `Sequence[RiskBound]`
+    delta : `float`
+        D, in (0, 1): the largest probability of a mistake that is allowed.
     settings : `Sequence[float]`, optional
         The values to try, in any order, fixed before the data were seen; the policy's grid if
         `None`.
     """
     candidates = tradeoff.grid() if settings is None else settings
     rises = tradeoff.full > tradeoff.grid()[0]
-    inner = sorted({value for value in candidates if value != tradeoff.full}, reverse=rises)
-    safe = safe_settings(
-        lambda setting: RISKS[risk](tradeoff, setting),
-        bound,
-        delta,
-        P_VALUES[risk],
-        [tradeoff.full, *inner],
+    sequence = sorted(set(candidates), reverse=rises)
+    if not tradeoff.policy.has_fixed_labels:  # nothing stops early at this value: it needs no test
+        sequence = [value for value in sequence if value != tradeoff.full]
+    tests = (
+        all(bound.is_shown(tradeoff, setting, delta) for bound in bounds) for setting in sequence
     )
-    return safe[-1] if len(safe) > 1 else None
+    return next(reversed(_until_one_fails(sequence, tests)), None)
+
+
+def _until_one_fails(sequence: Sequence[float], tests: Iterable[bool]) -> List[float]:
+    """Return the values that come before the first failed test."""
+    return [setting for setting, _ in takewhile(itemgetter(1), zip(sequence, tests))]

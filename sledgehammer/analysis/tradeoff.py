@@ -100,7 +100,8 @@ class Tradeoff:
     full_layers : `int`
         Layers of the full model.
     policy : `ExitPolicy`
-        The policy to replay at various values of the setting that it sweeps; a copy is kept.
+        The policy to replay at various values of the setting that it sweeps; a copy is kept. If it
+        has thresholds by label, it must be bound to the model, whose labels it names.
     signals : `Mapping[str, Tensor]`, optional
         Signals that the policy may need besides the probabilities (see `policies.Evidence`).
     shares : `np.ndarray`, optional
@@ -125,11 +126,14 @@ class Tradeoff:
         self.label = label
         self.exit_layers = list(exit_layers)
         self.full_layers = full_layers
+        known = policy.exits.labels if policy.exits is not None else ()
+        self.labels = list(known) or [str(index) for index in range(probs.size(-1))]
+        """The names of the labels, by index; their numbers, if the policy does not know them."""
         arrays = {name: signal.cpu().numpy() for name, signal in (signals or {}).items()}
         self.evidence = Evidence(probs.cpu().numpy(), arrays)
         self.policy = copy.copy(policy)
         with configuration_errors():
-            self.policy.bind(Exits(self.exit_layers, list(arrays), shares))
+            self.policy.bind(Exits(self.exit_layers, list(arrays), shares, self.labels))
             if unready := self.policy.unready():
                 raise ValueError(unready)
         self._confidence, self._predicted = probs.max(dim=-1)
@@ -153,8 +157,7 @@ class Tradeoff:
 
     def answered_by(self, setting: float) -> Tensor:
         """Return the position of the exit that answers each row: (rows,), long."""
-        settings = self.policy.values.with_value(self.policy.sweeps, setting)
-        return torch.from_numpy(self.policy.replay(self.evidence, settings))
+        return torch.from_numpy(self.policy.replay(self.evidence, self.policy.values_at(setting)))
 
     @property
     def highest(self) -> int:
@@ -170,6 +173,21 @@ class Tradeoff:
         cap = self.policy.max_exit_layer
         return f"the exit at layer {layer}, the highest that max_exit_layer {cap} allows"
 
+    @property
+    def full_correct(self) -> Tensor:
+        """Return which rows the full model, or the highest exit allowed, gets right: (rows,), bool."""
+        return self.correct[:, self.highest]
+
+    @property
+    def full_predicted(self) -> Tensor:
+        """Return the answers of the full model, or of the highest exit allowed: (rows,), long."""
+        return self._predicted[:, self.highest]
+
+    def full_point(self) -> Point:
+        """Return the point of the full model, or of the highest exit allowed."""
+        rows = torch.full((len(self.label),), self.highest)
+        return self._point(self._counts(rows), self.full)
+
     def correct_at(self, setting: float) -> Tensor:
         """Return which rows are answered correctly: (rows,), bool."""
         return self.correct.gather(1, self.answered_by(setting)[:, None]).squeeze(1)
@@ -177,6 +195,10 @@ class Tradeoff:
     def predicted_at(self, setting: float) -> Tensor:
         """Return the answers as label indices: (rows,), long."""
         return self._predicted.gather(1, self.answered_by(setting)[:, None]).squeeze(1)
+
+    def recall_at(self, setting: float, label: int) -> float:
+        """Return the share of a label's rows that are answered correctly; NaN if there are none."""
+        return float(self.correct_at(setting)[self.label == label].double().mean())
 
     def curve(self, settings: Iterable[float]) -> List[Point]:
         """Return the policy's points at some values of its setting."""

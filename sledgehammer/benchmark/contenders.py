@@ -52,8 +52,10 @@ class Contender:
 
     def set_up(self, policy: ExitPolicy) -> None:
         """Give a policy the settings at which the contender runs."""
-        wanted = {policy.sweeps: self.setting, "max_exit_layer": self.max_exit_layer}
-        policy.change({name: value for name, value in wanted.items() if value is not None})
+        if self.setting is not None:
+            policy.sweep_to(self.setting)
+        if self.max_exit_layer is not None:
+            policy.change({"max_exit_layer": self.max_exit_layer})
 
 
 class OpenContender(Protocol):

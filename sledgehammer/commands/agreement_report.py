@@ -29,7 +29,7 @@ def run_in_format(
     changes: List[Dict[str, Any]] = []
     policy = model.policy
     for setting in dict.fromkeys((policy.swept, policy.full)):
-        settings = policy.values.with_value(policy.sweeps, setting)
+        settings = policy.values_at(setting)
         before, after = (replayed_answers(model, either, settings) for either in (exact, outputs))
         agreement = compare(before, after, model.exit_layers, outputs.label)
         # The setting is `None` where each exit has a threshold of its own, or there is no limit.

@@ -116,7 +116,7 @@ class Ranking:
     def print_summary(self, examples: int) -> None:
         """Print what the rows of each exit have in common, and `examples` of each kind."""
         name = self._policy.sweeps
-        print(f"{len(self._rows)} rows at {name} {self._policy.values[name]:g}\n")
+        print(f"{len(self._rows)} rows at {name} {self._policy.swept_shown}\n")
         answered = None
         if self._correct is not None:
             answered = self._correct.gather(1, self._exit[:, None]).squeeze(1)

@@ -5,7 +5,7 @@ import json
 import shutil
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 from allennlp.common.checks import ConfigurationError
 
@@ -77,12 +77,18 @@ def curve(path: str, texts: Iterable[Any], labels: Iterable[Any]) -> List[Point]
 
 
 def choose(
-    path: str, rows: List[Row], fields: Sequence[str], output: Path, max_accuracy_drop: float,
-    delta: Optional[float], force: bool,
+    path: str, rows: List[Row], fields: Sequence[str], output: Path, conditions: Dict[str, Any],
+    fixed: Optional[Mapping[str, float]], force: bool,
 ) -> None:  # fmt: skip
-    """See `Classifier.choose`."""
-    wish = ["--max-accuracy-drop", str(max_accuracy_drop)]
-    wish += [] if delta is None else ["--delta", str(delta)]
+    """See `Classifier.choose`; the conditions are options of `tradeoff`, by name."""
+    wish = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in conditions.items()
+        if value is not None
+    ]
+    if fixed is not None:
+        policy = {"type": "confidence", "threshold": dict(fixed)}
+        wish += ["--policy", json.dumps(policy)]
     more = ["--force"] * force
     with _as_file(rows, fields) as data:
         _run(TradeoffCommand(), path, data, "--json-lines", *wish, "--write", str(output), *more)

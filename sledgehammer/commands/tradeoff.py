@@ -29,7 +29,7 @@ from sledgehammer.commands.titles import picture_title
 from sledgehammer.commands.tradeoff_choice import (
     Chosen,
     add_choice,
-    check_policy,
+    check_model,
     checked_wish,
     choose_point,
     wanted,
@@ -184,7 +184,7 @@ def _use_policy(arguments: argparse.Namespace, model: ExitClassifier) -> None:
     """Give the model the requested policy and check all settings, before anything runs."""
     if arguments.policy:
         model.policy = parse_policy(arguments.policy)
-    check_policy(arguments, model.policy)
+    check_model(arguments, model)
     for value in arguments.settings or []:
         check_swept(model.policy, value)
     if unready := model.policy.unready():

@@ -6,10 +6,17 @@ from typing import Dict, List, NamedTuple, Optional
 
 from allennlp.common.checks import ConfigurationError
 
-from sledgehammer.analysis.each_exit import safe_thresholds
-from sledgehammer.analysis.risk import fastest_safe
+from sledgehammer.analysis.risk import recall_drop
 from sledgehammer.analysis.selection import Wish, choose
 from sledgehammer.analysis.tradeoff import Point, Tradeoff
+from sledgehammer.commands.tradeoff_guarantee import (
+    Goal,
+    bounds_of,
+    check_guarantee,
+    choose_safe,
+    verdict,
+)
+from sledgehammer.model.base import ExitClassifier
 from sledgehammer.model.fitted_rows import SeenRows
 from sledgehammer.policies import ConfidencePolicy, ExitPolicy
 
@@ -31,15 +38,6 @@ class Chosen(NamedTuple):
     delta: Optional[float]
 
 
-class Goal(NamedTuple):
-    """Hold what to guarantee: a risk of at most `bound`, with probability 1 - `delta`."""
-
-    risk: str
-    bound: float
-    delta: float
-    each_exit: bool
-
-
 def add_choice(group: "argparse._ArgumentGroup") -> None:
     """Add the options that choose a setting to a group of arguments."""
     group.add_argument("--min-accuracy", type=float, metavar="A", help="such as 0.92")
@@ -52,10 +50,18 @@ def add_choice(group: "argparse._ArgumentGroup") -> None:
         metavar="E",
         help="share of answers that differ from the last exit's",
     )
+    group.add_argument(
+        "--max-macro-f1-drop", type=float, metavar="E",
+        help="the same for macro-F1, which counts rare labels as much as frequent ones",
+    )  # fmt: skip
+    group.add_argument(
+        "--recall", metavar="LABEL", help="the recall of this label may drop by --tolerance E"
+    )
+    group.add_argument("--tolerance", type=float, metavar="E", help="for --recall, such as 0.02")
     group.add_argument("--min-speedup", type=float, metavar="S", help="layer speedup, such as 3")
     group.add_argument(
         "--delta", type=float, metavar="D",
-        help="guarantee E: the true drop (or inconsistency) exceeds E with probability at most D",
+        help="guarantee each E: a true drop (or inconsistency) exceeds its E with probability at most D",
     )  # fmt: skip
     group.add_argument(
         "--each-exit", action="store_true",
@@ -70,47 +76,49 @@ def checked_wish(arguments: argparse.Namespace) -> Wish:
 
     `ConfigurationError` for conditions that are impossible, or contradict each other.
     """
+    if (arguments.recall is None) != (arguments.tolerance is None):
+        raise ConfigurationError("--recall LABEL and --tolerance E belong together")
     wish = Wish(
         arguments.min_accuracy,
         arguments.max_accuracy_drop,
         arguments.max_inconsistency,
         arguments.min_speedup,
+        arguments.max_macro_f1_drop,
+        arguments.tolerance,
+        arguments.recall,
     )
     if arguments.write and wish.is_empty:
         raise ConfigurationError(
             "--write needs a condition that chooses the setting: --min-accuracy, "
-            "--max-accuracy-drop, --max-inconsistency or --min-speedup"
+            "--max-accuracy-drop, --max-inconsistency, --max-macro-f1-drop, --recall or "
+            "--min-speedup"
         )
     if arguments.delta is not None:
-        _check_guarantee(arguments, wish)
+        check_guarantee(arguments, wish)
     elif arguments.each_exit:
         raise ConfigurationError("--each-exit is a guarantee: give --delta D too, such as 0.1")
     return wish
 
 
-def _check_guarantee(arguments: argparse.Namespace, wish: Wish) -> None:
-    if not 0 < arguments.delta < 1:
-        raise ConfigurationError(f"--delta must be between 0 and 1, got {arguments.delta}")
-    bounds = [b for b in (wish.max_accuracy_drop, wish.max_inconsistency) if b is not None]
-    others = (wish.min_accuracy, wish.min_speedup)
-    if len(bounds) != 1 or not 0 < bounds[0] < 1 or any(o is not None for o in others):
+def check_model(arguments: argparse.Namespace, model: ExitClassifier) -> None:
+    """Raise a `ConfigurationError` if the model and its policy can't do what is asked for."""
+    policy = model.policy
+    if arguments.recall is not None and arguments.recall not in model.labels:
+        known = ", ".join(map(repr, model.labels[:20])) + ", ..." * (len(model.labels) > 20)
         raise ConfigurationError(
-            "--delta guarantees either --max-accuracy-drop or --max-inconsistency (above 0, "
-            "below 1); leave out --min-accuracy and --min-speedup"
+            f"--recall: the model does not know the label {arguments.recall!r}; its labels are {known}"
         )
-    if arguments.exact:
+    fixed = set(policy.threshold) if policy.has_fixed_labels else set()  # type: ignore[attr-defined]
+    if fixed >= set(model.labels):
         raise ConfigurationError(
-            "--exact takes its settings from the rows, but a guarantee needs settings fixed before "
-            "the rows were seen: leave out --exact, or give --thresholds"
+            "every label has a threshold of its own, and nothing is left to choose: leave labels "
+            "out of --policy '{\"threshold\": {...}}'"
         )
-    if arguments.each_exit and arguments.settings:
+    if arguments.each_exit and fixed:
         raise ConfigurationError(
-            "--each-exit finds a threshold for each exit itself: leave out --thresholds"
+            "--each-exit finds a threshold for each exit, not for each label: add "
+            '--policy \'{"type": "confidence"}\''
         )
-
-
-def check_policy(arguments: argparse.Namespace, policy: ExitPolicy) -> None:
-    """Raise a `ConfigurationError` for `--each-exit` with a policy that has no such thresholds."""
     if arguments.each_exit and not isinstance(policy, ConfidencePolicy):
         raise ConfigurationError(
             f"--each-exit needs the policy 'confidence', not {policy.name!r}: add "
@@ -142,31 +150,54 @@ def choose_point(
 
     `ConfigurationError` if no setting meets the conditions.
     """
-    full = tradeoff.curve([tradeoff.full])[0]
+    full = tradeoff.full_point()
     if arguments.delta is not None:
-        goal = _goal(wish, arguments)
-        point = _choose_safe(tradeoff, goal, arguments.settings)
-        is_full = point.setting == tradeoff.full
-        print(f"\n{_verdict(tradeoff, goal, is_full, seen, arguments, warnings)}")
+        goal = Goal(bounds_of(wish, tradeoff.labels), arguments.delta, arguments.each_exit)
+        safe = choose_safe(tradeoff, goal, arguments.settings)
+        rest = arguments.seen_rows, warnings
+        print(f"\n{verdict(tradeoff, goal, safe is None, seen, *rest)}")
+        point, policy = safe or full, _with_setting(tradeoff.policy, safe)
     else:
         point = _choose_on_rows(tradeoff, curve, wish, full)
+        policy = _with_setting(tradeoff.policy, point)
+    fixed = f" ({policy.swept_shown})" if policy.has_fixed_labels else ""
     print(
-        f"\nchosen {point.name}: {point.shown}\n  accuracy {point.accuracy:.1%} (full model "
+        f"\nchosen {point.name}: {point.shown}{fixed}\n  accuracy {point.accuracy:.1%} (full model "
         f"{full.accuracy:.1%}), layer speedup {point.speedup_shown}, "
         f"{point.mean_layers:.2f} layers on average"
     )
-    delta = None if warnings else arguments.delta
-    return Chosen(point, _with_setting(tradeoff.policy, point), delta)
+    _print_rare_labels(tradeoff, point, full, wish)
+    return Chosen(point, policy, None if warnings else arguments.delta)
+
+
+def _print_rare_labels(tradeoff: Tradeoff, point: Point, full: Point, wish: Wish) -> None:
+    """Print what a wish about macro-F1, or about a label, asks for."""
+    if wish.max_macro_f1_drop is not None:
+        print(f"  macro-F1 {point.macro_f1:.3f} (full model {full.macro_f1:.3f})")
+    if wish.recall_of is not None and isinstance(point.setting, float):
+        label = tradeoff.labels.index(wish.recall_of)
+        of_label = tradeoff.label == label
+        before = float(tradeoff.full_correct[of_label].double().mean())
+        after = before if point is full else tradeoff.recall_at(point.setting, label)
+        print(
+            f"  recall of {wish.recall_of!r} {after:.1%} (full model {before:.1%}) on "
+            f"{int(of_label.sum())} rows"
+        )
 
 
 def _choose_on_rows(tradeoff: Tradeoff, curve: List[Point], wish: Wish, full: Point) -> Point:
     """Return the point that meets the conditions on these rows."""
-    full_answers = tradeoff.predicted_at(tradeoff.full)
+    full_answers = tradeoff.full_predicted
     inconsistencies = [0.0] * len(curve)
     if wish.max_inconsistency is not None:
         answers = [tradeoff.predicted_at(point.number) for point in curve]
         inconsistencies = [float((early != full_answers).double().mean()) for early in answers]
-    chosen = choose(curve, inconsistencies, full, wish)
+    recall_drops = [0.0] * len(curve)
+    if wish.recall_of is not None:
+        label = tradeoff.labels.index(wish.recall_of)
+        drops = (recall_drop(tradeoff, point.number, label) for point in curve)
+        recall_drops = [float(drop.mean()) if len(drop) else 0.0 for drop in drops]
+    chosen = choose(curve, inconsistencies, full, wish, recall_drops)
     if chosen is None:
         raise ConfigurationError(
             f"no {full.name} meets these conditions: accuracy goes up to {max(p.accuracy for p in curve):.1%}, "
@@ -175,72 +206,25 @@ def _choose_on_rows(tradeoff: Tradeoff, curve: List[Point], wish: Wish, full: Po
     return chosen
 
 
-def _goal(wish: Wish, arguments: argparse.Namespace) -> Goal:
-    """Return the guarantee that a wish with one bound asks for."""
-    bounds = {
-        "accuracy-drop": wish.max_accuracy_drop,
-        "inconsistency": wish.max_inconsistency,
-    }
-    ((risk, bound),) = ((name, value) for name, value in bounds.items() if value is not None)
-    return Goal(risk, bound, arguments.delta, arguments.each_exit)
-
-
-def _choose_safe(tradeoff: Tradeoff, goal: Goal, settings: Optional[List[float]]) -> Point:
-    """Return the fastest point that is shown to be safe, or the full model's if none is."""
-    if goal.each_exit:
-        thresholds = safe_thresholds(tradeoff, goal.bound, goal.delta, goal.risk)
-        if thresholds is not None:
-            return tradeoff.with_thresholds(thresholds)
-    else:
-        safe = fastest_safe(tradeoff, goal.bound, goal.delta, goal.risk, settings)
-        if safe is not None:
-            return tradeoff.curve([safe])[0]
-    return tradeoff.curve([tradeoff.full])[0]
-
-
-def _verdict(
-    tradeoff: Tradeoff,
-    goal: Goal,
-    is_full: bool,
-    seen: SeenRows,
-    arguments: argparse.Namespace,
-    warnings: List[str],
-) -> str:
-    """Return in words what is guaranteed of the chosen setting."""
-    where = " among the texts that each exit answers" if goal.each_exit else ""
-    if is_full:
-        return (
-            f"No {tradeoff.policy.sweeps} can be shown to keep the {goal.risk}{where} below "
-            f"{goal.bound:g} with probability {1 - goal.delta:g} on {len(tradeoff.label)} rows, "
-            f"against {tradeoff.full_name}: only the full model is safe. More rows, a larger "
-            "bound or a larger delta may help."
-        )
-    if warnings:
-        return "Chosen as for a guarantee, but nothing is guaranteed: see the warnings."
-    condition = "as these were"
-    if arguments.seen_rows == "skip":
-        condition += ", texts that had a part in the model aside"
-    if not seen.knows_training_rows:
-        condition += (
-            "; the model does not remember its training rows: none of these may be among them"
-        )
-    return (
-        f"With probability at least {1 - goal.delta:g} the true {goal.risk}{where} is at most "
-        f"{goal.bound:g}, against {tradeoff.full_name} (for rows drawn {condition})."
-    )
-
-
-def _with_setting(policy: ExitPolicy, point: Point) -> ExitPolicy:
-    """Return a copy of the policy with a point's setting, or its list of thresholds."""
+def _with_setting(policy: ExitPolicy, point: Optional[Point]) -> ExitPolicy:
+    """Return a copy of the policy with a point's setting, or its list of thresholds; without a point
+    the full model."""
+    if point is None:
+        full = copy.copy(policy)
+        full.change({policy.sweeps: policy.full})
+        return full
     if isinstance(point.setting, list):
         cap = policy.max_exit_layer
         chosen: ExitPolicy = ConfidencePolicy(thresholds=point.setting, max_exit_layer=cap)
         return chosen
     changed = copy.copy(policy)
-    changed.change({policy.sweeps: point.setting})
+    changed.sweep_to(point.number)
     return changed
 
 
 def wanted(wish: Wish) -> Dict[str, float]:
     """Return the conditions that a wish has, by name."""
-    return {name: value for name, value in vars(wish).items() if value is not None}
+    wanted = {n: v for n, v in vars(wish).items() if v is not None and n != "recall_of"}
+    if wish.recall_of is not None:
+        wanted[f"max_recall_drop of {wish.recall_of}"] = wanted.pop("max_recall_drop")
+    return wanted

@@ -12,6 +12,7 @@ from allennlp.data.fields import Field, LabelField, MetadataField, TransformerTe
 from torch import Tensor
 
 from sledgehammer.dataset_readers.holdout import PARTS, held_out_positions, split_path
+from sledgehammer.engine.manifest_checks import LONG_TEXTS
 from sledgehammer.engine.tokenizer import Encoded, TruncatingTokenizer, padded
 from sledgehammer.network import pretrained
 
@@ -68,6 +69,11 @@ class TransformerReader(DatasetReader):
     max_length : `int`, optional (default = `512`)
         The most word pieces of a row, special tokens included. Longer texts are truncated; of a
         pair, the longer text first.
+    long_texts : `str`, optional (default = `"truncate"`)
+        What is kept of longer texts: `"truncate"` keeps the beginning; `"head_tail"` a quarter of
+        `max_length` from the beginning and the rest from the end, which often says what a review
+        comes to (Sun et al., "How to Fine-Tune BERT for Text Classification?", 2019). Of a pair,
+        each text that has to be cut is cut so.
     validation_size : `int`, optional
         How many rows of a file `#validation` holds out; `#train` is all others.
     lexical : `bool`, optional (default = `False`)
@@ -83,6 +89,7 @@ class TransformerReader(DatasetReader):
         max_length: int = 512,
         validation_size: Optional[int] = None,
         lexical: bool = False,
+        long_texts: str = LONG_TEXTS[0],
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -98,8 +105,16 @@ class TransformerReader(DatasetReader):
                 f"max_length is {max_length}, but the transformer takes at most {limit}"
             )
         self.max_length = max_length
+        if long_texts not in LONG_TEXTS:
+            reason = "windows of a text can't be answered together yet; " * (
+                long_texts == "windows"
+            )
+            raise ConfigurationError(
+                f"{reason}long_texts must be {' or '.join(map(repr, LONG_TEXTS))}, got {long_texts!r}"
+            )
+        self.long_texts = long_texts
         self._truncating_tokenizer = TruncatingTokenizer(
-            self._tokenizer.backend_tokenizer, max_length
+            self._tokenizer.backend_tokenizer, max_length, long_texts
         )
         self._validation_size = validation_size
         self.lexical = lexical

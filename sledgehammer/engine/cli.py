@@ -14,7 +14,7 @@ from sledgehammer.engine.manifest import EngineError, is_engine
 from sledgehammer.engine.schedule import BATCH_SIZE
 from sledgehammer.engine.workers import answer_lines_with_workers
 from sledgehammer.policies import check_for_some_policy, settings_in
-from sledgehammer.support.arguments import positive_int
+from sledgehammer.support.arguments import positive_int, threshold
 from sledgehammer.support.files import not_a_file
 from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error, seconds
 
@@ -130,8 +130,9 @@ def _parser() -> UsageParser:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     """Add the options that both archives and exported models have."""
     parser.add_argument(
-        "--threshold", type=float, metavar="T", help="for lines without a threshold of their own"
-    )
+        "--threshold", type=threshold, metavar="T",
+        help='for lines without a threshold of their own: a number, or one a label: {"spam": 0.99}',
+    )  # fmt: skip
     parser.add_argument(
         "--predictor-args",
         default="",

@@ -16,7 +16,10 @@ from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
 from sledgehammer.lexical import LinearModel
 from sledgehammer.policies import Choice, ExitPolicy, RowSettings
 
-SettingValues = Union[float, Sequence[float], None]
+Setting = Union[float, Mapping[str, float]]
+"""A number, or, for the policy `confidence`, thresholds by label."""
+
+SettingValues = Union[Setting, Sequence[Setting], None]
 """A setting for all texts, or one value for each text; the exported default if `None`."""
 
 
@@ -74,7 +77,9 @@ class Engine(SegmentRunner):
             Strings, or pairs of them for a model of pairs.
         threshold : `float`, optional
             If the policy has one: in [0, 1], for all texts, or one for each text; the exported
-            default if `None`.
+            default if `None`. With the policy `confidence` it may be a map from labels,
+            `{"spam": 0.99}`: a text stops where the threshold of the label predicted there is
+            reached; `"*"` stands for the labels not named, which else keep theirs.
         batch_size : `int`, optional
             Texts that run at a time; the texts of a batch have about the same length.
         **settings : `float`, optional
@@ -108,12 +113,12 @@ class Engine(SegmentRunner):
     def stream(
         self,
         texts: Iterable[Entry],
-        threshold: Optional[float] = None,
+        threshold: Optional[Setting] = None,
         batch_size: int = BATCH_SIZE,
         pool: Optional[bool] = None,
         max_delay: Optional[int] = None,
         max_wait: Optional[float] = None,
-        **settings: Optional[float],
+        **settings: Optional[Setting],
     ) -> Iterator[Dict[str, Any]]:
         """Classify texts as they come, each as `predict` would; answers come in order.
 
@@ -125,7 +130,7 @@ class Engine(SegmentRunner):
         texts : `Iterable[Entry]`
             Texts, without end if need be; an `Item` for a text that has settings of its own.
         threshold : `float`, optional
-            For texts without one of their own; the exported default if `None`.
+            For texts without one of their own, as in `predict`; the exported default if `None`.
         batch_size, max_delay : `int`, optional
         pool : `bool`, optional
             See `Schedule`; if `pool` is `None`, it depends on the runtime.
@@ -187,7 +192,7 @@ class Engine(SegmentRunner):
         except ValueError as error:
             raise EngineError(str(error)) from error
 
-    def with_settings(self, values: Mapping[str, Optional[float]]) -> ExitPolicy:
+    def with_settings(self, values: Mapping[str, Optional[Setting]]) -> ExitPolicy:
         """Return the policy with other default settings.
 
         # Raises

@@ -48,6 +48,7 @@ def load(directory: Union[str, Path], threads: Optional[int] = None) -> Engine:
         manifest.pad_token_id,
         len(manifest.fields),
         whole=manifest.has_lexical,
+        long_texts=manifest.long_texts,
     )
     choice = read_choice(directory)
     lexical = _lexical_exit(directory, manifest) if manifest.has_lexical else None

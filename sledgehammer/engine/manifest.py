@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
-from sledgehammer.engine.manifest_checks import problem_in
+from sledgehammer.engine.manifest_checks import LONG_TEXTS, problem_in
 from sledgehammer.policies import CHOICE, Choice, Conditions
 from sledgehammer.support.files import replacing
 
@@ -37,6 +37,7 @@ TOKENIZER = "transformer/tokenizer.json"
 LEXICAL = "lexical.npz"
 
 CARD = "README.md"
+TRUNCATE = LONG_TEXTS[0]
 
 _OPTIONAL_FILES = ("config.json", "seen.json", CHOICE)
 """Files that AllenNLP's commands read if they are there."""
@@ -93,6 +94,9 @@ class Manifest:
         What `export --precision auto` measured before it chose; empty for other exports.
     mixing : `List[float]`, optional
         How much of the lexical exit's logits each exit adds to its own; empty without one.
+    long_texts : `str`, optional
+        What is kept of texts with too many word pieces: see `tokenizer.LONG_TEXTS`. It is written
+        if it is not `"truncate"`, as older versions know nothing else.
     files : `Dict[str, Dict[str, Any]]`
         Bytes and SHA-256 of every other file, by its path.
     """
@@ -116,6 +120,7 @@ class Manifest:
     activation_scales: str = ""
     timings: Dict[str, Any] = field(default_factory=dict)
     mixing: List[float] = field(default_factory=list)
+    long_texts: str = TRUNCATE
     files: Dict[str, Dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -178,7 +183,10 @@ def write(directory: Path, manifest: Manifest) -> None:
         for path in sorted(directory.rglob("*"))
         if path.is_file() and path not in (directory / MANIFEST, directory / CARD)
     }
-    content = sealed({"format": FORMAT, **dataclasses.asdict(manifest), "files": files})
+    entries = dataclasses.asdict(manifest)
+    if manifest.long_texts == TRUNCATE:
+        del entries["long_texts"]
+    content = sealed({"format": FORMAT, **entries, "files": files})
     with replacing(directory / MANIFEST) as partial:  # it may be in use
         partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 

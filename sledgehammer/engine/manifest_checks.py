@@ -11,6 +11,8 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 PRECISIONS = ("fp32", "bf16", "int8", "int8-dynamic")
 ACTIVATION_SCALES = ("", "token", "model", "batch")
 SIGNALS = ("certainty", "depth")
+LONG_TEXTS = ("truncate", "head_tail")
+"""What can be kept of a text with too many word pieces: its beginning, or its beginning and end."""
 LIMIT = 1 << 20
 """Numbers and lengths of lists are below this: no model has as many pieces, layers or labels."""
 
@@ -173,6 +175,7 @@ _FIELDS: Dict[str, Any] = {
         f"one of {', '.join(filter(None, ACTIVATION_SCALES))}, or empty",
     ),
     "mixing": (_are_multiples, "numbers of at least 0"),
+    "long_texts": (LONG_TEXTS.__contains__, f"one of {', '.join(LONG_TEXTS)}"),
     "timings": (lambda value: isinstance(value, dict), "what was timed, by name"),
     "files": (_is_object(_is_name, _is_file), "bytes and SHA-256 by path"),
 }

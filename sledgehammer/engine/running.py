@@ -40,7 +40,7 @@ class SegmentRunner:
         self._mixing = np.asarray(manifest.mixing, np.float32)
         self._temperatures = np.asarray(manifest.temperatures, np.float32)
         shares = known_shares(np.asarray(manifest.exit_shares, np.float32))
-        self.exits = Exits(manifest.exit_layers, manifest.signals, shares)
+        self.exits = Exits(manifest.exit_layers, manifest.signals, shares, manifest.labels)
 
     def start(
         self,

@@ -17,14 +17,14 @@ class Item:
 
     text : `Text`
     threshold : `float`, optional
-        The threshold, in [0, 1], if the policy has one.
+        The threshold, in [0, 1], if the policy has one, or thresholds by label.
     settings : `Mapping[str, Any]`, optional
         Other settings of the policy, by name; or all of them as `RowSettings`, which have been
         checked.
     """
 
     text: Text
-    threshold: Optional[float] = None
+    threshold: Union[float, Mapping[str, float], None] = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property

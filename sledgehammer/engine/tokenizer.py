@@ -7,6 +7,7 @@ import numpy as np
 from numpy import ndarray
 
 from sledgehammer.engine.manifest import EngineError
+from sledgehammer.engine.manifest_checks import LONG_TEXTS
 from sledgehammer.support.jsonl import is_text
 
 Text = Union[str, Sequence[str]]
@@ -21,6 +22,10 @@ only matter if most of what comes before it makes no pieces at all, such as tens
 spaces.
 """
 
+
+HEAD_OF_LONG_TEXT = 128 / 510
+"""The share of the pieces kept by `head_tail` that come from the beginning: Sun et al., "How to
+Fine-Tune BERT for Text Classification?", 2019, keep the first 128 and the last 382 of a review."""
 
 WHOLE_TEXT = 1 << 17
 """The least characters of a whole text that are tokenised, some 25,000 words."""
@@ -62,6 +67,8 @@ class Tokenizer:
         How many texts a row has: 1, or 2 for pairs.
     whole : `bool`, optional (default = `False`)
         Whether the word pieces of whole texts are wanted too.
+    long_texts : `str`, optional (default = `"truncate"`)
+        One of `LONG_TEXTS`: see `TruncatingTokenizer`.
 
     # Raises
 
@@ -76,6 +83,7 @@ class Tokenizer:
         pad_token_id: int,
         texts: int,
         whole: bool = False,
+        long_texts: str = LONG_TEXTS[0],
     ) -> None:
         import tokenizers
 
@@ -83,7 +91,7 @@ class Tokenizer:
             tokenizer = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises nothing more special
             raise EngineError(f"{file} is not a tokenizer: {error}") from error
-        self._tokenizer = TruncatingTokenizer(tokenizer, max_length)
+        self._tokenizer = TruncatingTokenizer(tokenizer, max_length, long_texts)
         self._inputs = list(inputs)
         self._pad_token_id = pad_token_id
         self._texts = texts
@@ -181,9 +189,14 @@ class TruncatingTokenizer:
         Its truncation and padding are switched off.
     max_length : `int`
         The most word pieces of a row, special tokens included.
+    long_texts : `str`, optional (default = `"truncate"`)
+        What is kept of a text with more pieces than there is room for: `"truncate"` keeps its
+        first pieces; `"head_tail"` the first quarter of the room from its beginning and the rest
+        from its end (see `HEAD_OF_LONG_TEXT`). How much room each text of a pair has does not
+        depend on it.
     """
 
-    def __init__(self, tokenizer: Any, max_length: int) -> None:
+    def __init__(self, tokenizer: Any, max_length: int, long_texts: str = LONG_TEXTS[0]) -> None:
         tokenizer.no_padding()
         tokenizer.no_truncation()
         self._tokenizer = tokenizer
@@ -191,6 +204,7 @@ class TruncatingTokenizer:
         without_offsets = getattr(tokenizer, "encode_batch_fast", None)
         self._encode_batch = without_offsets or tokenizer.encode_batch
         self._max_length = max_length
+        self._keeps_ends = long_texts == "head_tail"
 
     def vocabulary(self) -> Dict[str, int]:
         """Return the number of each word piece."""
@@ -208,15 +222,15 @@ class TruncatingTokenizer:
         characters = self._max_length * CHARACTERS_PER_PIECE
         if whole:
             characters = max(characters, WHOLE_TEXT)
-        inputs = [tuple(text[:characters] for text in row) for row in rows]
+        inputs = [tuple(self._cut(text, characters) for text in row) for row in rows]
         if len(inputs) == 1:  # for one text, starting a thread pool costs more than it saves
             encodings = [self._tokenizer.encode(*inputs[0])]
         else:
             singles = all(len(texts) == 1 for texts in inputs)
             encodings = self._encode_batch([texts[0] for texts in inputs] if singles else inputs)
         encoded = [
-            self._truncated(encoding, any(len(text) > characters for text in row))
-            for encoding, row in zip(encodings, rows)
+            self._truncated(encoding, any(len(cut) < len(text) for cut, text in zip(given, row)))
+            for encoding, given, row in zip(encodings, inputs, rows)
         ]
         if not whole:
             return encoded
@@ -225,6 +239,12 @@ class TruncatingTokenizer:
             for row, encoding, texts in zip(encoded, encodings, rows)
         ]
 
+    def _cut(self, text: str, characters: int) -> str:
+        """Return what can matter of a text: so many characters, of each end if ends are kept."""
+        if self._keeps_ends and len(text) > 2 * characters:
+            return f"{text[:characters]} {text[-characters:]}"
+        return text if self._keeps_ends else text[:characters]
+
     def _truncated(self, encoding: Any, characters_were_cut: bool) -> Encoded:
         ids, type_ids = encoding.ids, encoding.type_ids
         if len(ids) <= self._max_length:
@@ -232,15 +252,24 @@ class TruncatingTokenizer:
         text_of_piece = encoding.sequence_ids  # 0, 1, or None for special tokens
         first, second = text_of_piece.count(0), text_of_piece.count(1)
         room = self._max_length - (len(ids) - first - second)
-        room_of_text = list(longest_first(first, second, room))
-        kept = []
-        for position, text in enumerate(text_of_piece):
-            if text is not None:
-                room_of_text[text] -= 1
-                if room_of_text[text] < 0:
-                    continue
-            kept.append(position)
+        rooms = longest_first(first, second, room)
+        kept_of_text = [
+            iter(self._kept(count, kept)) for count, kept in zip((first, second), rooms)
+        ]
+        kept = [
+            position
+            for position, text in enumerate(text_of_piece)
+            if text is None or next(kept_of_text[text])
+        ]
         return Encoded([ids[i] for i in kept], [type_ids[i] for i in kept], True)
+
+    def _kept(self, pieces: int, room: int) -> List[bool]:
+        """Return which pieces of a text are kept, in order."""
+        head = room
+        if self._keeps_ends and pieces > room:
+            head = round(room * HEAD_OF_LONG_TEXT)
+        kept = [True] * head + [False] * (pieces - room) + [True] * (room - head)
+        return kept[:pieces]
 
 
 def _texts_of(encoding: Any, texts: int) -> List[List[int]]:

@@ -132,6 +132,7 @@ def describe(
         inputs=inputs,
         fields=list(reader.fields),
         max_length=reader.max_length,
+        long_texts=reader.long_texts,
         pad_token_id=reader.pad_token_id,
         signals=list(policy.needs),
         exit_shares=[] if shares is None else shares.tolist(),

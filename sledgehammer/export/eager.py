@@ -60,7 +60,7 @@ def eager_engine(opened: Opened) -> Engine:
         reader.save_tokenizer(file)
         tokenizer = Tokenizer(
             file, manifest.max_length, inputs, manifest.pad_token_id, len(manifest.fields),
-            whole=manifest.has_lexical,
+            whole=manifest.has_lexical, long_texts=manifest.long_texts,
         )  # fmt: skip
     segments = segments_of(model, inputs, traceable=False)
     runtime = TorchSegments(segments, model.temperatures.device)

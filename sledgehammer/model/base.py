@@ -78,10 +78,9 @@ class ExitClassifier(CalibratedModel):
         **kwargs: Any,
     ) -> None:
         policy = policy or ConfidencePolicy()
-        super().__init__(vocab, exit_layers, policy, signals, lexical, **kwargs)
+        super().__init__(vocab, exit_layers, policy, label_namespace, signals, lexical, **kwargs)
         self.full_layers = full_layers
         self.objective = objective or JointObjective()
-        self.label_namespace = label_namespace
         # Looked up for every answer, so on the model's device; archives need not carry them.
         layers = torch.tensor(self.exit_layers)
         self.register_buffer("_layer_of_exit", layers, persistent=False)
@@ -97,12 +96,6 @@ class ExitClassifier(CalibratedModel):
         self.register_buffer("class_weights", None, persistent=False)
         self._statistics = AnswerStatistics(self.exit_layers, full_layers)
         self._exit_accuracy = ExitAccuracy(self.exit_layers)
-
-    @property
-    def labels(self) -> List[str]:
-        """Return the names of the labels, by index."""
-        names = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
-        return [names[index] for index in range(len(names))]
 
     def use_number_format(self, dtype: str) -> None:
         """Compute in this number format from now on, other than in training mode.

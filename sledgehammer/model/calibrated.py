@@ -61,11 +61,13 @@ class CalibratedModel(Model):
         vocab: Vocabulary,
         network_layers: Sequence[int],
         policy: ExitPolicy,
+        label_namespace: str,
         signals: Sequence[str],
         lexical: Optional[LexicalExit],
         **kwargs: Any,
     ) -> None:
         super().__init__(vocab, **kwargs)
+        self.label_namespace = label_namespace
         self.network_layers = list(network_layers)
         """The layers of the network's exits."""
         self.exit_layers = [*([] if lexical is None else [-1]), *network_layers]
@@ -79,6 +81,12 @@ class CalibratedModel(Model):
         self.register_buffer("exit_shares", torch.from_numpy(unknown_shares(exits)))
         self._register_load_state_dict_pre_hook(self._complete_state)
         self.policy = policy
+
+    @property
+    def labels(self) -> List[str]:
+        """Return the names of the labels, by index."""
+        names = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
+        return [names[index] for index in range(len(names))]
 
     @property
     def policy(self) -> ExitPolicy:
@@ -125,7 +133,8 @@ class CalibratedModel(Model):
 
     def _bind(self, policy: ExitPolicy, shares: Tensor) -> None:
         with configuration_errors():
-            policy.bind(Exits(self.exit_layers, self.signals, known_shares(shares.cpu().numpy())))
+            known = known_shares(shares.cpu().numpy())
+            policy.bind(Exits(self.exit_layers, self.signals, known, self.labels))
 
     def _complete_state(self, state_dict: Dict[str, Any], prefix: str, *_: Any) -> None:
         """Add what weights lack: older versions had no shares, and a lexical exit may be new."""

@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from sledgehammer.policies.configurable import Configurable
 from sledgehammer.policies.evidence import Evidence, Exits
-from sledgehammer.policies.settings import Decision, RowSettings, single
+from sledgehammer.policies.settings import Decision, RowSettings, check_labels, single
 
 _UNBOUND = "the policy has no model: call `bind`"
 
@@ -133,8 +133,11 @@ class ExitPolicy(Configurable):
         swept = self.settings[self.sweeps]
         self._full, self._rises = single(self.full), swept.full > swept.fastest
 
-    def check_within_model(self, name: str, value: Optional[float]) -> None:
+    def check_within_model(self, name: str, value: Any) -> None:
         """Raise a `ValueError` if no exit of the model can do what a setting says."""
+        if isinstance(value, dict):
+            assert self.exits is not None, _UNBOUND
+            check_labels(value, self.exits.labels, name)
         if name == "max_exit_layer" and value is not None and value < self.layers[0]:
             raise ValueError(
                 f"max_exit_layer must be at least {self.layers[0]}, the layer of the first exit, "

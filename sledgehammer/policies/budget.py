@@ -60,7 +60,7 @@ class BudgetPolicy(ExitPolicy):
     def full(self) -> float:
         return self.cost[-1]
 
-    def check_within_model(self, name: str, value: Optional[float]) -> None:
+    def check_within_model(self, name: str, value: Any) -> None:
         super().check_within_model(name, value)
         if len(self.cost) != len(self.layers):
             raise ValueError(

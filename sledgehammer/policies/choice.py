@@ -42,8 +42,8 @@ class Choice:
 
     conditions : `Conditions`
     wanted : `Dict[str, float]`
-        What the user asked for: `max_accuracy_drop`, `max_inconsistency`, `min_accuracy`,
-        `min_speedup`.
+        What the user asked for: `max_accuracy_drop`, `max_inconsistency`, `max_macro_f1_drop`,
+        `max_recall_drop of LABEL`, `min_accuracy`, `min_speedup`.
     rows : `int`
         How many rows it was chosen on; their fingerprints are stored beside it (`seen.threshold`).
     data : `str`

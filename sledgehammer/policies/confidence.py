@@ -1,6 +1,6 @@
 """Stop when an exit is sure."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import numpy as np
 from numpy import ndarray
@@ -8,7 +8,15 @@ from numpy import ndarray
 from sledgehammer.policies.base import ExitPolicy
 from sledgehammer.policies.evidence import Evidence, Exits
 from sledgehammer.policies.grids import between, confidence, unit_grid
-from sledgehammer.policies.settings import Decision, RowSettings, SettingRange, Values, single
+from sledgehammer.policies.settings import (
+    OTHERS,
+    Decision,
+    RowSettings,
+    SettingRange,
+    Values,
+    by_label,
+    single,
+)
 
 
 @ExitPolicy.register("confidence")
@@ -21,13 +29,15 @@ class ConfidencePolicy(ExitPolicy):
 
     # Parameters
 
-    threshold : `float`, optional (default = `0.9`)
+    threshold : `Union[float, Dict[str, float]]`, optional (default = `0.9`)
         In [0, 1]. 0.0 always takes the first exit; 1.0 always runs to the last exit, even where
-        a confidence rounds to 1.0.
+        a confidence rounds to 1.0. Or thresholds by label, `{"spam": 0.99, "*": 0.9}`: a row stops
+        where its confidence reaches the threshold of the label that the exit predicts; `"*"`
+        stands for the labels not named.
     thresholds : `Sequence[float]`, optional
         Instead of `threshold`: one threshold for each exit but the last, lowest exit first. At an
         exit with 1.0 nothing stops. A text, or a call, that brings a `threshold` of its own is
-        decided by that one at all exits.
+        decided by that one at all exits; if it is a map without `"*"`, for the labels it names.
 
     # Raises
 
@@ -35,9 +45,9 @@ class ConfidencePolicy(ExitPolicy):
     last.
     """
 
-    settings = {"threshold": SettingRange(default=0.9)}
+    settings = {"threshold": SettingRange(default=0.9, per_label=True)}
     sweeps = "threshold"
-    threshold: Optional[float]
+    threshold: Union[float, Dict[str, float], None]
     """`None` where each exit has its own."""
 
     def __init__(
@@ -47,16 +57,18 @@ class ConfidencePolicy(ExitPolicy):
         super().__init__(*swept, **values)
         if self._thresholds is None:
             return
-        if swept or "threshold" in values:
+        given = swept[0] if swept else values.get("threshold", {})
+        if not isinstance(given, dict) or OTHERS in given:
             raise ValueError("give either threshold or thresholds, not both")
-        self.threshold = None
+        merged = self.threshold if isinstance(self.threshold, dict) else {}
+        self.threshold = {label: merged[label] for label in given} or None
         # Where nothing stops no confidence is enough, not even one that rounds to 1.0.
         self._enough = [np.inf if t == 1.0 else single(t) for t in self._thresholds]
 
     @property
     def thresholds(self) -> Optional[List[float]]:
         """Return the thresholds of all exits but the last, if each exit has its own."""
-        return self._thresholds if self.threshold is None else None
+        return self._thresholds if self.swept is None else None
 
     def config(self) -> Dict[str, Any]:
         each = {} if self.thresholds is None else {"thresholds": list(self.thresholds)}
@@ -72,13 +84,24 @@ class ConfidencePolicy(ExitPolicy):
 
     def never(self, settings: RowSettings) -> Decision:
         value = settings["threshold"]
+        if by_label(value):
+            never = ((value >= 1.0) & (value != np.inf)).all(axis=1)
+            return bool(never[0]) if len(never) == 1 else never
         if self._thresholds is None:
             return super().never(settings)
         # Infinity is no threshold: it stands for the thresholds of the exits.
         return super().never(settings) & (value != np.inf)
 
     def stops(self, evidence: Evidence, settings: RowSettings) -> Decision:
-        return evidence.confidence >= self._threshold_at(evidence.seen - 1, settings["threshold"])
+        value = settings["threshold"]
+        if by_label(value):
+            predicted = evidence.last.argmax(axis=1)
+            value = value[0 if len(value) == 1 else np.arange(len(value)), predicted]
+            # Where nothing stops no confidence is enough; infinity has a meaning of its own.
+            never = value == 1.0
+            enough = self._threshold_at(evidence.seen - 1, value)
+            return (evidence.confidence >= enough) & ~never
+        return evidence.confidence >= self._threshold_at(evidence.seen - 1, value)
 
     def _threshold_at(self, position: int, value: Values) -> Values:
         if self._thresholds is None:

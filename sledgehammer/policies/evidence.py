@@ -26,11 +26,14 @@ class Exits:
         Names of the learned signals that the model computes.
     shares : `ndarray`, optional
         The table that `exit_shares` made from calibration data, if that has been done.
+    labels : `Sequence[str]`, optional
+        The names of the labels, in the order of the probabilities; thresholds by label need them.
     """
 
     layers: Sequence[int]
     signals: Sequence[str] = ()
     shares: Optional[ndarray] = None
+    labels: Sequence[str] = ()
 
 
 class Evidence:

@@ -4,6 +4,8 @@ Each function is the `type` of an argument: it raises what `argparse` reports as
 """
 
 import argparse
+import json
+from typing import Any, Dict, Union
 
 
 def positive_int(text: str) -> int:
@@ -36,3 +38,21 @@ def share(text: str) -> float:
     if not 0.0 < value <= 1.0:
         raise argparse.ArgumentTypeError(f"must be above 0 and at most 1, got {text}")
     return value
+
+
+def threshold(text: str) -> Union[float, Dict[str, Any]]:
+    """Return a number, or the map from labels to numbers that a JSON object holds.
+
+    # Raises
+
+    `ArgumentTypeError` if the text is neither.
+    """
+    if text.lstrip().startswith("{"):
+        try:
+            return dict(json.loads(text))
+        except (ValueError, RecursionError) as error:
+            raise argparse.ArgumentTypeError(f"{text!r:.80} is not JSON: {error}") from error
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid float value: {text!r:.80}") from None

@@ -1,5 +1,6 @@
 """Directories that are not an exported model, or not a whole one."""
 
+import dataclasses
 import json
 import os
 import random
@@ -10,7 +11,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 from sledgehammer import engine
-from sledgehammer.engine.manifest import MANIFEST, EngineError, is_engine, read, sealed
+from sledgehammer.engine.manifest import MANIFEST, EngineError, is_engine, read, sealed, write
 
 
 @pytest.fixture
@@ -68,6 +69,18 @@ def test_int8_that_says_its_kind_keeps_its_name(copy: Path) -> None:
     assert (manifest.precision, manifest.activation_scales) == ("int8", "token")
 
 
+def test_what_is_kept_of_long_texts(copy: Path) -> None:
+    """Older versions, which only truncate, read what truncates; theirs says nothing of it."""
+    assert "long_texts" not in json.loads((copy / MANIFEST).read_text())
+    assert read(copy).long_texts == "truncate"
+    texts = ["a fine film " * 400 + "that bores"]
+    (before,) = engine.load(copy).tokenizer.encode(texts)
+    write(copy, dataclasses.replace(read(copy), long_texts="head_tail"))
+    (after,) = engine.load(copy).tokenizer.encode(texts)
+    assert read(copy).long_texts == "head_tail"
+    assert after.truncated and len(after.ids) == len(before.ids) and after.ids != before.ids
+
+
 @pytest.mark.parametrize("path", ["missing", ".", "", "x" * 5000, "https://example.org/model"])
 def test_what_is_no_exported_model(path: str, tmp_path: Path) -> None:
     assert not is_engine(tmp_path / path)
@@ -100,6 +113,9 @@ def test_missing_and_changed_files_are_named(copy: Path, name: str) -> None:
 
 
 CHANGES: Dict[str, Callable[[Dict[str, Any]], Any]] = {
+    "long_texts must be one of truncate, head_tail": lambda content: content.update(
+        long_texts="tail"
+    ),
     "has format 7": lambda content: content.update(format=7),
     "is damaged: .*'labels'": lambda content: content.pop("labels"),
     "is damaged: .*'colour'": lambda content: content.update(colour="red"),

@@ -7,6 +7,7 @@ from typing import Any, List
 import numpy as np
 import pytest
 import tokenizers
+from allennlp.common.checks import ConfigurationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
@@ -28,11 +29,17 @@ TRUNCATES_AS_WE_DO = tuple(map(int, tokenizers.__version__.split(".")[:2])) >= (
 INPUTS = ["input_ids", "attention_mask", "token_type_ids"]
 SINGLE = SstReader(model_name=TINY_BERT, max_length=MAX_LENGTH)
 PAIRS = SnliReader(model_name=TINY_BERT, max_length=MAX_LENGTH)
+HEAD_TAIL = {
+    1: SstReader(model_name=TINY_BERT, max_length=MAX_LENGTH, long_texts="head_tail"),
+    2: SnliReader(model_name=TINY_BERT, max_length=MAX_LENGTH, long_texts="head_tail"),
+}
 
 
-def tokenizer(texts: int = 1, inputs: Any = INPUTS, whole: bool = False) -> Tokenizer:
+def tokenizer(
+    texts: int = 1, inputs: Any = INPUTS, whole: bool = False, long_texts: str = "truncate"
+) -> Tokenizer:
     file = Path(TINY_BERT, "tokenizer.json")
-    return Tokenizer(file, MAX_LENGTH, inputs, SINGLE.pad_token_id, texts, whole)
+    return Tokenizer(file, MAX_LENGTH, inputs, SINGLE.pad_token_id, texts, whole, long_texts)
 
 
 LIBRARY = AutoTokenizer.from_pretrained(TINY_BERT)
@@ -164,3 +171,70 @@ def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(EngineError, match="is not a tokenizer"):
         Tokenizer(tmp_path / "tokenizer.json", 8, INPUTS, 0, 1)
+
+
+def ends_of(pieces: List[int], room: int) -> List[int]:
+    """The first and the last pieces of a text that has more than there is room for."""
+    if len(pieces) <= room:
+        return pieces
+    head = round(room * 128 / 510)
+    return [*pieces[:head], *pieces[len(pieces) - (room - head) :]]
+
+
+@settings(deadline=None)
+@given(st.lists(texts, min_size=1, max_size=5), st.booleans())
+def test_head_and_tail_of_single_texts(rows: List[str], whole: bool) -> None:
+    """The engine and the readers keep the same pieces: the first and the last of the whole text."""
+    full = [ids for ids, _ in by_the_library([[row] for row in rows], 512)]
+    expected = [[ids[0], *ends_of(ids[1:-1], MAX_LENGTH - 2), ids[-1]] for ids in full]
+    got = tokenizer(whole=whole, long_texts="head_tail").encode(rows)
+    assert [row.ids for row in got] == expected
+    assert [row.truncated for row in got] == [len(ids) > MAX_LENGTH for ids in full]
+    read = HEAD_TAIL[1].encode([[row] for row in rows])
+    assert [[row["input_ids"], row["token_type_ids"]] for row in read] == [
+        [row.ids, row.type_ids] for row in got
+    ]
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=5))
+def test_head_and_tail_of_each_text_of_a_pair(rows: Any) -> None:
+    got = tokenizer(texts=2, whole=True, long_texts="head_tail").encode(rows)
+    read = HEAD_TAIL[2].encode(rows)
+    assert [[row.ids, row.type_ids] for row in got] == [list(row.values()) for row in read]
+    for row in got:
+        first, second = row.texts
+        kept = longest_first(len(first), len(second), MAX_LENGTH - 3)
+        inner = [piece for text, room in zip(row.texts, kept) for piece in ends_of(text, room)]
+        special = {row.ids[0], row.ids[-1]}
+        assert [piece for piece in row.ids if piece not in special] == [
+            piece for piece in inner if piece not in special
+        ]
+        assert len(row.ids) <= MAX_LENGTH
+
+
+def test_the_end_of_a_very_long_text_is_kept() -> None:
+    """Characters between its ends are not tokenised at all."""
+    unit = " ".join(LONG_TEXT_WORDS) + " "
+    text = f"boy {unit * 3000} geese feeds two"
+    assert len(text) > 2 * MAX_LENGTH * CHARACTERS_PER_PIECE
+    for whole in (False, True):
+        ((ids, _, truncated, _),) = tokenizer(whole=whole, long_texts="head_tail").encode([text])
+        first, last = (row.texts[0] for row in tokenizer(whole=True).encode(["boy", text[-15:]]))
+        assert ids[1] == first[0] and ids[-4:-1] == last[-3:]
+        assert len(ids) == MAX_LENGTH and truncated
+    began = time.monotonic()
+    tokenizer(long_texts="head_tail").encode([text * 100])
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    "value, message",
+    [
+        ("windows", "windows of a text can't be answered together yet; long_texts must be"),
+        ("tail", "long_texts must be 'truncate' or 'head_tail', got 'tail'"),
+    ],
+)
+def test_other_ways_with_long_texts_are_refused(value: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        SstReader(model_name=TINY_BERT, long_texts=value)

@@ -57,6 +57,23 @@ def test_settings_for_all_texts_for_each_and_in_each(client: Any) -> None:
     assert [d["exit_layer"] for d in data] == [3, 0, 2], "a text's own settings add to the others"
 
 
+def test_thresholds_by_label(client: Any) -> None:
+    """For all texts, for each, and in each, where they add to those of the request."""
+    all_ones = {"positive": 1, "negative": 1}
+    maps = [all_ones, {"*": 0}, 1, 0]
+    data = classified(client, input=[TEXT] * 4, threshold=maps)
+    assert [d["exit_layer"] for d in data] == [3, 0, 3, 0]
+    (first,) = classified(client, input=TEXT, threshold=0)
+    other = "negative" if first["label"] == "positive" else "positive"
+    items = [TEXT, {"text": TEXT, "threshold": {first["label"]: 0}}]
+    items.append({"text": TEXT, "threshold": {other: 0}})
+    data = classified(client, input=items, threshold=all_ones)
+    assert [d["exit_layer"] for d in data[:2]] == [3, 0] and data[2]["exit_layer"] > 0
+    response = client.post("/v1/classify", json={"input": TEXT, "threshold": {"good": 0}})
+    assert response.status_code == 422
+    assert "the model does not know; its labels are 'positive', 'negative'" in response.text
+
+
 def test_a_trace_tells_what_each_exit_said(client: Any) -> None:
     items = [TEXT, {"text": TEXT, "threshold": 0}, {"text": TEXT, "max_exit_layer": 2}]
     data = classified(client, input=items, threshold=1, trace=True)
