@@ -5,6 +5,7 @@ _done/NAME.json  the tally of a part that is whole; it appears after the part
 part-*           a part for each input file, whole or not there
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -186,6 +187,14 @@ def write_tally(output: Folder, part: Part, tally: Tally) -> None:
 def read_tally(output: Folder, part: Part) -> Tally:
     """Return the tally of a part that is whole."""
     return Tally(**_loaded(output, f"{DONE}/{part.name}.json"))
+
+
+def finished_tally(output: Folder, part: Part) -> Optional[Tally]:
+    """Return the tally of a part if it is whole, else `None`."""
+    with contextlib.suppress(FileNotFoundError):
+        output.open(part.name).close()
+        return read_tally(output, part)
+    return None
 
 
 def _loaded(output: Folder, name: str) -> Dict[str, Any]:
