@@ -214,7 +214,8 @@ class Report:
     def end(self, full_layers: int) -> int:
         """Print what became of all rows, and return the exit code."""
         total = self._total
-        print(f"{total.rows} rows in {self._parts} parts: {_outcome(total, full_layers)}")
+        parts = "1 part" if self._parts == 1 else f"{self._parts} parts"
+        print(f"{total.rows} rows in {parts}: {_outcome(total, full_layers)}")
         if not total.errors:
             return OK
         return NONE_ANSWERED if total.errors == total.rows else SOME_BAD_LINES
