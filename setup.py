@@ -78,6 +78,12 @@ SERVE = [
     "uvloop>=0.19; sys_platform != 'win32'",
 ]
 
+# `sledgehammer score`: Parquet and URLs; each store needs its own package too (s3fs, gcsfs).
+SCORE = ["fsspec>=2023.5", "pyarrow>=14"]
+
+# `sledgehammer score --ray`, and `deploy`. Some 550 MB: not in `dev`; the tests skip without it.
+RAY = [*SERVE, *SCORE, "ray[data,serve]>=2.40"]
+
 # The manual, its API reference and its notebook.
 DOCS = [
     "ipykernel>=6",
@@ -131,11 +137,13 @@ setup(
         "static": _on_current(STATIC),  # needs numpy 2
         "hub": HUB,
         "serve": SERVE,
+        "score": SCORE,
+        "ray": RAY,
         "docs": DOCS,
         "dev": [
             *PLOT,
             # Not tried with the stack of Python 3.10, where torch is older than what is exported.
-            *_on_current([*EXPORT, *STATIC, *SERVE, *DOCS]),
+            *_on_current([*EXPORT, *STATIC, *SERVE, *SCORE, *DOCS]),
             *_on_current(["build>=1", "httpx>=0.27", "pre-commit>=3"]),
             "hypothesis>=6",
             "mypy>=1.8",

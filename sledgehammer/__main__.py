@@ -1,6 +1,6 @@
 """Run the `sledgehammer` command: AllenNLP's own, with this plugin loaded, from any directory.
 
-`sledgehammer predict` with an exported model needs no AllenNLP, nor does `sledgehammer serve`.
+`sledgehammer predict` with an exported model needs no AllenNLP, nor do `serve`, `score` and `monitor`.
 """
 
 import sys
@@ -32,6 +32,10 @@ def _run(arguments: List[str]) -> None:
         from sledgehammer._serving import cli as serving
 
         sys.exit(serving.main(arguments[1:]))
+    if arguments[:1] == ["score"]:
+        from sledgehammer._scoring import cli as scoring
+
+        sys.exit(scoring.main(arguments[1:]))
     if arguments[:1] == ["monitor"]:
         from sledgehammer.monitoring import cli as monitoring
 

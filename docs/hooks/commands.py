@@ -34,6 +34,7 @@ def help_texts() -> Dict[str, str]:
     from allennlp.commands.subcommand import Subcommand
 
     import sledgehammer.plugin  # noqa: F401
+    from sledgehammer._scoring import cli as scoring
     from sledgehammer._serving import cli as serving
     from sledgehammer.commands.base import ArchiveCommand
     from sledgehammer.commands.fit import Fit
@@ -45,6 +46,7 @@ def help_texts() -> Dict[str, str]:
     texts = {
         "predict DIR": engine._parser().format_help(),
         "serve": serving._parser().format_help(),
+        "score": scoring._parser().format_help(),
         "monitor": monitoring._parser().format_help(),
         "card": card_cli.parser().format_help(),
         "push": push_cli.parser().format_help(),

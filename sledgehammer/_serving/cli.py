@@ -11,8 +11,8 @@ from typing import Any, Dict, List, Sequence
 
 from sledgehammer._serving.options import LOOPBACK, Access, Address, Batching, Limits, Options
 from sledgehammer.engine.manifest import EngineError, is_engine
-from sledgehammer.policies import check_for_some_policy, settings_in
-from sledgehammer.support.arguments import positive_float, positive_int, threshold
+from sledgehammer.engine.options import add_settings, settings_of
+from sledgehammer.support.arguments import positive_float, positive_int
 from sledgehammer.support.owned import scratch_folder
 from sledgehammer.support.usage import UsageError, UsageParser, print_usage_error, seconds
 
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         parsed = _parser().parse_args(list(arguments))
         directories = _directories(parsed.models)
-        settings = _settings(parsed)
+        settings = settings_of(parsed)
         access = _access(parsed)
     except UsageError as error:
         return print_usage_error(PROG, error)
@@ -83,14 +83,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> UsageParser:
     parser = UsageParser(PROG, DESCRIPTION, EXAMPLE)
     parser.add_argument("models", nargs="+", metavar="[NAME=]DIR", help="an exported model")
-    parser.add_argument(
-        "--threshold", type=threshold, metavar="T",
-        help='for texts without their own: a number, or one a label: {"spam": 0.99}',
-    )  # fmt: skip
-    parser.add_argument(
-        "--setting", action="append", default=[], metavar="NAME=VALUE",
-        help="another setting of the policy, such as max_exit_layer=5 (repeatable)",
-    )  # fmt: skip
+    add_settings(parser, "for texts without their own")
     parser.add_argument(
         "--poll", type=seconds, default=2.0, metavar="SECONDS",
         help="how often to look whether a directory was replaced; 0: only on SIGHUP (default: 2)",
@@ -194,26 +187,6 @@ def _directories(models: Sequence[str]) -> Dict[str, Path]:
             raise UsageError(f"two models are called {name!r}: name them, as in other={directory}")
         found[name] = Path(directory)
     return found
-
-
-def _settings(parsed: argparse.Namespace) -> Dict[str, Any]:
-    """Return the policy's settings that the options give."""
-    settings: Dict[str, Any] = {}
-    for text in parsed.setting:
-        name, _, value = text.partition("=")
-        try:
-            settings[name] = float(value)
-        except ValueError:
-            raise UsageError(f"--setting takes NAME=NUMBER, got {text!r:.80}") from None
-    if parsed.threshold is not None:
-        settings["threshold"] = parsed.threshold
-    if unknown := set(settings) - set(settings_in(settings)):
-        raise UsageError(f"no policy has a setting {sorted(unknown)[0]!r}")
-    try:
-        check_for_some_policy(settings)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    return settings
 
 
 def _access(parsed: argparse.Namespace) -> Access:

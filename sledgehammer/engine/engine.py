@@ -14,7 +14,7 @@ from sledgehammer.engine.source import Entry
 from sledgehammer.engine.stream import answers
 from sledgehammer.engine.tokenizer import Encoded, Text, Tokenizer
 from sledgehammer.lexical import LinearModel
-from sledgehammer.policies import Choice, ExitPolicy, RowSettings
+from sledgehammer.policies import Choice, ExitPolicy, Exits, RowSettings
 
 Setting = Union[float, Mapping[str, float]]
 """A number, or, for the policy `confidence`, thresholds by label."""
@@ -54,13 +54,7 @@ class Engine(SegmentRunner):
         super().__init__(manifest, segments, lexical)
         self.tokenizer = tokenizer
         self.choice = choice
-        try:
-            self.policy = ExitPolicy.make(manifest.policy)
-            self.policy.bind(self.exits)
-        except ValueError as error:
-            raise EngineError(f"the policy of this exported model: {error}") from error
-        if unready := self.policy.unready():
-            raise EngineError(unready)
+        self.policy = policy_of(manifest, self.exits)
 
     def predict(
         self,
@@ -199,12 +193,7 @@ class Engine(SegmentRunner):
 
         `EngineError` for an unknown setting, or an invalid value of one.
         """
-        policy = copy.copy(self.policy)
-        try:
-            policy.change(_without_none(values))
-        except ValueError as error:
-            raise EngineError(str(error)) from error
-        return policy
+        return changed(self.policy, values)
 
     def choice_problem(self, policy: Optional[ExitPolicy] = None) -> Optional[str]:
         """Return a warning if the policy's setting was chosen under other conditions.
@@ -241,6 +230,33 @@ class Engine(SegmentRunner):
             "layer_speedup": self.manifest.full_layers / (layer + 1) if layer >= 0 else None,
             **({TRUNCATED: True} if truncated else {}),
         }
+
+
+def policy_of(manifest: Manifest, exits: Exits) -> ExitPolicy:
+    """Return the policy of an exported model, bound to its exits.
+
+    # Raises
+
+    `EngineError` if it is unknown, or can't decide for this model.
+    """
+    try:
+        policy = ExitPolicy.make(manifest.policy)
+        policy.bind(exits)
+    except ValueError as error:
+        raise EngineError(f"the policy of this exported model: {error}") from error
+    if unready := policy.unready():
+        raise EngineError(unready)
+    return policy
+
+
+def changed(policy: ExitPolicy, values: Mapping[str, Optional[Setting]]) -> ExitPolicy:
+    """Return a policy with other default settings; see `Engine.with_settings`."""
+    policy = copy.copy(policy)
+    try:
+        policy.change(_without_none(values))
+    except ValueError as error:
+        raise EngineError(str(error)) from error
+    return policy
 
 
 def _without_none(values: Mapping[str, SettingValues]) -> Dict[str, Any]:

@@ -18,6 +18,12 @@ STATES = ("hidden", "attention_mask", "pooled")
 """What a segment takes from the one before it; the first one takes the tokens."""
 
 
+def exits_of(manifest: Manifest) -> Exits:
+    """Return what a policy must know of a model."""
+    shares = known_shares(np.asarray(manifest.exit_shares, np.float32))
+    return Exits(manifest.exit_layers, manifest.signals, shares, manifest.labels)
+
+
 class SegmentRunner:
     """Run batches of an exported model.
 
@@ -39,8 +45,7 @@ class SegmentRunner:
         self.lexical = lexical
         self._mixing = np.asarray(manifest.mixing, np.float32)
         self._temperatures = np.asarray(manifest.temperatures, np.float32)
-        shares = known_shares(np.asarray(manifest.exit_shares, np.float32))
-        self.exits = Exits(manifest.exit_layers, manifest.signals, shares, manifest.labels)
+        self.exits = exits_of(manifest)
 
     def start(
         self,

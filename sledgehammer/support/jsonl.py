@@ -92,12 +92,12 @@ def is_text(text: str) -> bool:
 
 
 def described(value: Any) -> str:
-    """Return a JSON value for an error message: short, however long and deep the value is."""
+    """Return a value for an error message: short, however long and deep it is, JSON or not."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):
         return "a list"
-    return json.dumps(value if not isinstance(value, str) else value[:80])[:80]
+    return json.dumps(value if not isinstance(value, str) else value[:80], default=repr)[:80]
 
 
 def summary_of_bad_lines(numbers: Sequence[int]) -> str:

@@ -1,4 +1,4 @@
-"""Parse the command lines that are run without AllenNLP: `predict`, `serve` and `monitor`."""
+"""Parse the command lines that are run without AllenNLP: `predict`, `serve` and others."""
 
 import argparse
 import sys
