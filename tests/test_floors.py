@@ -13,7 +13,7 @@ FLOORS = [
     ["__main__", "estimator"],
     ["plugin", "api"],
     ["commands"],
-    ["analysis", "training", "export", "benchmark", "_serving", "monitoring", "hub"],
+    ["analysis", "training", "export", "benchmark", "_serving", "_scoring", "monitoring", "hub"],
     ["model"],
     ["dataset_readers"],
     ["objectives", "cards"],
