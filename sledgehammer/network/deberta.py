@@ -7,6 +7,8 @@ Source: He et al., "DeBERTa: Decoding-enhanced BERT with Disentangled Attention"
 from typing import Any, NamedTuple, Optional
 
 import torch
+import transformers
+from allennlp.common.checks import ConfigurationError
 from torch import Tensor
 
 from sledgehammer.network.bert import BertFamily, LayerInput, TokenTensors, states_of
@@ -70,7 +72,9 @@ class DebertaV2Family(DebertaFamily):
 
     def __init__(self, transformer: Any, full_layers: int) -> None:
         super().__init__(transformer, full_layers)
-        self._buckets: Optional[Tensor] = None
+        stack = self.layer_stack()
+        has_buckets = stack.relative_attention and stack.position_buckets > 0
+        self._buckets = self._bucket_of_each_distance() if has_buckets else None
 
     def run_layer(self, index: int, inputs: LayerInput) -> Tensor:
         hidden = super().run_layer(index, inputs)
@@ -80,26 +84,31 @@ class DebertaV2Family(DebertaFamily):
         return convolution(inputs.hidden, hidden, inputs.mask.long())
 
     def _relative(self, hidden: Tensor) -> Optional[Tensor]:
-        stack = self.layer_stack()
-        if not stack.relative_attention or stack.position_buckets <= 0:
+        if self._buckets is None:
             return super()._relative(hidden)
-        buckets = self._bucket_of_each_distance(hidden.device)
-        longest = len(buckets) // 2
-        return buckets[_distances(hidden).clamp(-longest, longest) + longest]
+        if self._buckets.device != hidden.device:
+            self._buckets = self._buckets.to(hidden.device)
+        longest = len(self._buckets) // 2
+        return self._buckets[_distances(hidden).clamp(-longest, longest) + longest]
 
-    def _bucket_of_each_distance(self, device: torch.device) -> Tensor:
+    def _bucket_of_each_distance(self) -> Tensor:
         """Return the bucket of each distance from the longest back to the longest ahead.
 
         The library computes them from logarithms. Rounded by another runtime, these would put some
-        distances into the next bucket; a table is the same everywhere. From `longest` on, all
+        distances into the next bucket; a table is the same everywhere. From the longest on, all
         distances are in the last bucket.
         """
-        if self._buckets is None or self._buckets.device != device:
-            stack = self.layer_stack()
-            longest = 2 * stack.max_relative_positions
+        stack = self.layer_stack()
+        longest = 2 * stack.max_relative_positions
+        try:
             each = stack.get_rel_pos(torch.empty(1, longest + 1, 1))[0].long()
-            self._buckets = torch.cat([each[0, 1:].flip(0), each[:, 0]]).to(device)
-        return self._buckets
+        except AttributeError as error:  # np.int, which numpy 1.24 took away
+            raise ConfigurationError(
+                f"transformers {transformers.__version__} cannot run deberta-v2 with buckets of "
+                f"distances on this numpy ({error.args[0].splitlines()[0]}): use a newer "
+                "transformers, or numpy<1.24"
+            ) from error
+        return torch.cat([each[0, 1:].flip(0), each[:, 0]])
 
 
 def _distances(hidden: Tensor) -> Tensor:

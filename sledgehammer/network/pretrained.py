@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Optional, Union
+from typing import Any, Dict, List, Optional, Union
 
 import transformers
 from allennlp.common.checks import ConfigurationError
@@ -89,12 +89,20 @@ def load_tokenizer(
 
     # Raises
 
-    `ConfigurationError` if nothing is found under that name, or it has no fast tokenizer.
+    `ConfigurationError` if nothing is found under that name, it has no fast tokenizer, or making
+    one of its sentencepiece model needs a package that is not installed.
     """
     location = _location(model_name, directory)
     try:
         tokenizer = AutoTokenizer.from_pretrained(location, use_fast=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError) as error:
+        missing = _missing_converters() if _is_about_conversion(error) else []
+        if missing:
+            raise ConfigurationError(
+                f"{model_name or location!r} has its tokenizer as a sentencepiece model alone, "
+                f"from which a fast one is made when it is first loaded: "
+                f"pip install {' '.join(missing)}, or add a tokenizer.json"
+            ) from error
         raise _not_found(model_name or location, error) from error
     if not tokenizer.is_fast:
         raise ConfigurationError(
@@ -170,6 +178,25 @@ def _save_snapshot(
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_about_conversion(error: Exception) -> bool:
+    """Return whether transformers failed to make a fast tokenizer of a sentencepiece model."""
+    words = ("sentencepiece", "tiktoken", "protobuf")
+    return any(word in str(error).lower() for word in words)
+
+
+def _missing_converters() -> List[str]:
+    """Return the packages that such a conversion needs, and that are not installed."""
+    needed = {"sentencepiece": "sentencepiece", "protobuf": "google.protobuf"}
+    return [package for package, module in needed.items() if not _is_installed(module)]
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # not even the package that it would be in
+        return False
 
 
 def _from_safetensors(weights: Path, config: PretrainedConfig) -> PreTrainedModel:

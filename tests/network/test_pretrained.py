@@ -1,5 +1,6 @@
 """Where a transformer comes from."""
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -80,3 +81,23 @@ def test_half_written_snapshot_never_stays(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="disk full"):
         ImdbReader(model_name=TINY_BERT, serialization_dir=str(tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("sentencepiece") is not None, reason="sentencepiece is installed"
+)
+@pytest.mark.parametrize(
+    "model_type, tokenizer, file",
+    [
+        ("deberta-v2", "DebertaV2Tokenizer", "spm.model"),
+        ("xlm-roberta", "XLMRobertaTokenizer", "sentencepiece.bpe.model"),
+    ],
+)
+def test_what_converting_a_tokenizer_needs_is_named(
+    model_type: str, tokenizer: str, file: str, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": tokenizer}))
+    (tmp_path / file).write_bytes(b"a sentencepiece model")
+    with pytest.raises(ConfigurationError, match="alone, .* pip install sentencepiece, or add"):
+        pretrained.load_tokenizer(str(tmp_path))
