@@ -82,7 +82,7 @@ SERVE = [
 SCORE = ["fsspec>=2023.5", "pyarrow>=14"]
 
 # `sledgehammer score --ray`, and `deploy`. Some 550 MB: not in `dev`; the tests skip without it.
-RAY = [*SERVE, *SCORE, "ray[data,serve]>=2.40"]
+RAY = [*SERVE, *SCORE, "ray[data,serve]>=2.60"]
 
 # The manual, its API reference and its notebook.
 DOCS = [

@@ -1,6 +1,6 @@
 """Run the `sledgehammer` command: AllenNLP's own, with this plugin loaded, from any directory.
 
-`sledgehammer predict` with an exported model needs no AllenNLP, nor do `serve`, `score` and `monitor`.
+`sledgehammer predict` with an exported model needs no AllenNLP, nor do `serve`, `deploy`, `score`, `monitor`.
 """
 
 import sys
@@ -32,6 +32,10 @@ def _run(arguments: List[str]) -> None:
         from sledgehammer._serving import cli as serving
 
         sys.exit(serving.main(arguments[1:]))
+    if arguments[:1] == ["deploy"]:
+        from sledgehammer._serving import deploy
+
+        sys.exit(deploy.main(arguments[1:]))
     if arguments[:1] == ["score"]:
         from sledgehammer._scoring import cli as scoring
 

@@ -36,6 +36,7 @@ def help_texts() -> Dict[str, str]:
     import sledgehammer.plugin  # noqa: F401
     from sledgehammer._scoring import cli as scoring
     from sledgehammer._serving import cli as serving
+    from sledgehammer._serving import deploy
     from sledgehammer.commands.base import ArchiveCommand
     from sledgehammer.commands.fit import Fit
     from sledgehammer.engine import cli as engine
@@ -46,6 +47,7 @@ def help_texts() -> Dict[str, str]:
     texts = {
         "predict DIR": engine._parser().format_help(),
         "serve": serving._parser().format_help(),
+        "deploy": deploy._parser().format_help(),
         "score": scoring._parser().format_help(),
         "monitor": monitoring._parser().format_help(),
         "card": card_cli.parser().format_help(),

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, Sequence
 
 from sledgehammer._serving.options import LOOPBACK, Access, Address, Batching, Limits, Options
 from sledgehammer.engine.manifest import EngineError, is_engine
@@ -192,11 +192,16 @@ def _directories(models: Sequence[str]) -> Dict[str, Path]:
 def _access(parsed: argparse.Namespace) -> Access:
     if (parsed.tls_cert is None) != (parsed.tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together")
-    hosts: List[str] = parsed.allow_host
-    if not hosts and parsed.host in LOOPBACK:
-        # Otherwise any web page could ask, by giving its own name this machine's address.
-        hosts = [*LOOPBACK, "[::1]"]
+    hosts = hosts_for(parsed.host, parsed.allow_host)
     return Access(parsed.api_key_file, tuple(parsed.allow_origin), tuple(hosts))
+
+
+def hosts_for(host: str, allowed: Sequence[str]) -> Sequence[str]:
+    """Return the names by which clients may call a server that listens at `host`."""
+    if not allowed and host in LOOPBACK:
+        # Otherwise any web page could ask, by giving its own name this machine's address.
+        return [*LOOPBACK, "[::1]"]
+    return allowed
 
 
 def _options(
