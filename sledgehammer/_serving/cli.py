@@ -80,6 +80,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+LONGEST_POLL = 1e9
+"""30 years: clocks of operating systems wait no longer than some centuries."""
+
+
 def _parser() -> UsageParser:
     parser = UsageParser(PROG, DESCRIPTION, EXAMPLE)
     parser.add_argument("models", nargs="+", metavar="[NAME=]DIR", help="an exported model")
@@ -219,7 +223,7 @@ def _options(
         access,
         settings,
         parsed.timeout,
-        parsed.poll,
+        min(parsed.poll, LONGEST_POLL),
         parsed.log,
     )
 
