@@ -7,6 +7,7 @@ group, and a process that dies takes only its own group with it.
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -100,4 +101,6 @@ def main(arguments: Optional[List[str]] = None, root: Path = TESTS) -> int:
 
 
 if __name__ == "__main__":
+    # A shell starts background jobs with interrupts ignored, which tests of interrupts would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
